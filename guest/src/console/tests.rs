@@ -1,0 +1,55 @@
+//! Samples as the frameworks print them, and what no line may become.
+
+use super::*;
+use crate::value::Value;
+
+mod frameworks;
+mod hostile;
+mod never;
+mod tracebacks;
+
+/// All events of a text on standard output.
+fn events(text: &str) -> Vec<Event> {
+    events_after(None, text)
+}
+
+fn events_after(last_step: Option<u64>, text: &str) -> Vec<Event> {
+    let mut parser = Parser::new(last_step);
+    let mut events = parser.feed(Stream::Stdout, text.as_bytes());
+    events.extend(parser.finish());
+    events
+}
+
+/// Each event on a line: `step 10 epoch 1 loss=2.5 lr=0.1`, with `~` before an inferred step.
+fn shown(events: &[Event]) -> Vec<String> {
+    events.iter().map(show).collect()
+}
+
+fn show(event: &Event) -> String {
+    match event {
+        Event::Metrics(line) => {
+            let mark = if line.step_inferred { "~" } else { "" };
+            let mut text = format!("step {mark}{}", line.step);
+            if let Some(epoch) = line.epoch {
+                text += &format!(" epoch {epoch}");
+            }
+            for (name, value) in &line.metrics {
+                text += &match value {
+                    Value::Integer(integer) => format!(" {name}={integer}"),
+                    Value::Float(float) => format!(" {name}={float:?}"),
+                    other => format!(" {name}={other:?}"),
+                };
+            }
+            text
+        }
+        Event::Error(traceback) => format!("{}: {}", traceback.error_type, traceback.error_message),
+    }
+}
+
+fn metrics(text: &str) -> Vec<String> {
+    shown(&events(text))
+}
+
+fn nothing() -> Vec<String> {
+    Vec::new()
+}

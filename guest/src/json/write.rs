@@ -1,0 +1,164 @@
+//! Writing JSON values at the end of a `String`.
+
+use crate::value::Value;
+
+/// For each byte whether it may stand in a JSON string as it is.
+const PLAIN: [bool; 256] = {
+    let mut plain = [true; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        plain[byte] = false;
+        byte += 1;
+    }
+    plain[b'"' as usize] = false;
+    plain[b'\\' as usize] = false;
+    plain
+};
+
+/// Write text as a JSON string, with its quotes.
+pub fn write_string(out: &mut String, text: &str) {
+    out.push('"');
+    let bytes = text.as_bytes();
+    let mut written = 0;
+    for (at, &byte) in bytes.iter().enumerate() {
+        if PLAIN[byte as usize] {
+            continue;
+        }
+        out.push_str(&text[written..at]);
+        written = at + 1;
+        match byte {
+            b'"' => out.push_str("\\\""),
+            b'\\' => out.push_str("\\\\"),
+            b'\n' => out.push_str("\\n"),
+            b'\r' => out.push_str("\\r"),
+            b'\t' => out.push_str("\\t"),
+            _ => {
+                const HEX: &[u8; 16] = b"0123456789abcdef";
+                out.push_str("\\u00");
+                out.push(char::from(HEX[usize::from(byte >> 4)]));
+                out.push(char::from(HEX[usize::from(byte & 15)]));
+            }
+        }
+    }
+    out.push_str(&text[written..]);
+    out.push('"');
+}
+
+/// Write a whole number.
+pub fn write_integer(out: &mut String, integer: impl itoa::Integer) {
+    out.push_str(itoa::Buffer::new().format(integer));
+}
+
+/// Write a number in the fewest digits that read back as the same one; `null` if it is not finite.
+pub fn write_float(out: &mut String, float: f64) {
+    if float.is_finite() {
+        out.push_str(zmij::Buffer::new().format_finite(float));
+    } else {
+        out.push_str("null");
+    }
+}
+
+/// What `non_finite` says of a number: NaN, Infinity or -Infinity, as Python's and JavaScript's JSON
+/// spell them; none of a finite one.
+pub fn non_finite_name(float: f64) -> Option<&'static str> {
+    if float.is_finite() {
+        None
+    } else if float.is_nan() {
+        Some("NaN")
+    } else if float > 0.0 {
+        Some("Infinity")
+    } else {
+        Some("-Infinity")
+    }
+}
+
+/// Write a value. JSON text that is not valid becomes text; valid text loses its white space, so that a
+/// record stays on one line.
+pub fn write_value(out: &mut String, value: &Value) {
+    match value {
+        Value::Null => out.push_str("null"),
+        Value::Boolean(boolean) => out.push_str(if *boolean { "true" } else { "false" }),
+        Value::Integer(integer) => write_integer(out, *integer),
+        Value::Float(float) => write_float(out, *float),
+        Value::Text(text) => write_string(out, text),
+        Value::Json(json) => match serde_json::from_str::<serde::de::IgnoredAny>(json) {
+            Ok(_) => write_compact(out, json),
+            Err(_) => write_string(out, json),
+        },
+    }
+}
+
+/// Copy valid JSON without the white space between its tokens.
+fn write_compact(out: &mut String, json: &str) {
+    let mut in_string = false;
+    let mut escaped = false;
+    let mut start = 0;
+    for (at, byte) in json.bytes().enumerate() {
+        if in_string {
+            if escaped {
+                escaped = false;
+            } else if byte == b'\\' {
+                escaped = true;
+            } else if byte == b'"' {
+                in_string = false;
+            }
+        } else if byte == b'"' {
+            in_string = true;
+        } else if byte.is_ascii_whitespace() {
+            out.push_str(&json[start..at]);
+            start = at + 1;
+        }
+    }
+    out.push_str(&json[start..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn text_of(value: &Value) -> String {
+        let mut out = String::new();
+        write_value(&mut out, value);
+        out
+    }
+
+    #[test]
+    fn numbers_keep_their_kind() {
+        assert_eq!(text_of(&Value::Integer(8500)), "8500");
+        assert_eq!(text_of(&Value::Float(8500.0)), "8500.0");
+        assert_eq!(text_of(&Value::Float(f64::NAN)), "null");
+        assert_eq!(non_finite_name(f64::NEG_INFINITY), Some("-Infinity"));
+        assert_eq!(non_finite_name(f64::INFINITY), Some("Infinity"));
+        assert_eq!(non_finite_name(0.0), None);
+    }
+
+    #[test]
+    fn nested_json_stays_on_one_line() {
+        let pretty = "{\n  \"a b\": [1, \"\\\" \\n\"],\n  \"n\": 12345678901234567890\n}";
+        assert_eq!(
+            text_of(&Value::Json(pretty.into())),
+            "{\"a b\":[1,\"\\\" \\n\"],\"n\":12345678901234567890}"
+        );
+    }
+
+    #[test]
+    fn invalid_json_becomes_text() {
+        assert_eq!(text_of(&Value::Json("{1: 2}".into())), "\"{1: 2}\"");
+        assert_eq!(text_of(&Value::Json("NaN".into())), "\"NaN\"");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_parses_back(text in ".*", float in any::<f64>(), integer in any::<i64>()) {
+            let read: serde_json::Value = serde_json::from_str(&text_of(&Value::Text(text.clone()))).unwrap();
+            prop_assert_eq!(read, serde_json::Value::String(text));
+            if float.is_finite() {
+                let read: f64 = text_of(&Value::Float(float)).parse().unwrap();
+                prop_assert_eq!(read.to_bits(), float.to_bits());
+            }
+            let read: i64 = serde_json::from_str(&text_of(&Value::Integer(integer))).unwrap();
+            prop_assert_eq!(read, integer);
+        }
+    }
+}

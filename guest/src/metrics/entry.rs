@@ -1,0 +1,101 @@
+//! One line of metrics.jsonl, read.
+
+use crate::json::{Object, Problem, Reader, Token};
+
+/// A line of metrics.jsonl: a step's metrics or an epoch's summary. The parts stand in the line as they
+/// were written.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Entry<'a> {
+    /// RFC 3339.
+    pub timestamp: &'a str,
+    /// The step; none for a summary.
+    pub step: Option<u64>,
+    /// The epoch, where there is one.
+    pub epoch: Option<f64>,
+    /// The attempt, from 1.
+    pub attempt: u32,
+    metrics: &'a str,
+    non_finite: Option<&'a str>,
+}
+
+/// A number of an entry.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Number {
+    /// As it is written.
+    Finite(f64),
+    /// As `non_finite` tells.
+    NonFinite(f64),
+}
+
+impl<'a> Entry<'a> {
+    /// Read a line, or say what is wrong with it.
+    pub fn read(line: &'a str) -> Result<Self, Problem> {
+        let mut entry = Self { attempt: 1, ..Self::default() };
+        let mut object = Reader::object(line)?;
+        let (mut metrics, mut summary) = (None, None);
+        while let Some((key, value)) = object.next()? {
+            match (key, value) {
+                ("timestamp", Token::Text(text)) => entry.timestamp = text,
+                ("step", Token::Number(text)) => {
+                    entry.step = Some(text.parse().map_err(|_| "the step is no whole number")?);
+                }
+                ("epoch", Token::Number(text)) => entry.epoch = text.parse().ok(),
+                ("epoch", Token::Null) => {}
+                ("attempt", Token::Number(text)) => {
+                    entry.attempt = text.parse().map_err(|_| "the attempt is no whole number")?;
+                }
+                ("metrics", Token::Object(text)) => metrics = Some(text),
+                ("summary", Token::Object(text)) => summary = Some(text),
+                ("non_finite", Token::Object(text)) => entry.non_finite = Some(text),
+                ("timestamp" | "step" | "epoch" | "attempt" | "metrics" | "summary", _) => {
+                    return Err("a field has the wrong type");
+                }
+                _ => {}
+            }
+        }
+        match (entry.step, metrics, summary) {
+            (Some(_), Some(metrics), None) => entry.metrics = metrics,
+            (None, None, Some(summary)) => entry.metrics = summary,
+            _ => return Err("neither a step with metrics nor a summary"),
+        }
+        Ok(entry)
+    }
+
+    /// Each number among the metrics or in the summary, with its name as it is written (escapes and
+    /// all). Null that stands for NaN or an infinity is that; other null, text and nested values are no
+    /// numbers.
+    pub fn numbers(&self, each: &mut dyn FnMut(&'a str, Number)) -> Result<(), Problem> {
+        let mut object = Reader::object(self.metrics)?;
+        while let Some((name, value)) = object.next()? {
+            match value {
+                Token::Number(text) => {
+                    let value = text.parse().map_err(|_| "a bad number")?;
+                    each(name, Number::Finite(value));
+                }
+                Token::Null => {
+                    if let Some(value) = self.non_finite(name)? {
+                        each(name, Number::NonFinite(value));
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn non_finite(&self, name: &str) -> Result<Option<f64>, Problem> {
+        let Some(text) = self.non_finite else { return Ok(None) };
+        let mut object: Object<'_> = Reader::object(text)?;
+        while let Some((key, value)) = object.next()? {
+            if key == name {
+                return Ok(match value {
+                    Token::Text("NaN") => Some(f64::NAN),
+                    Token::Text("Infinity") => Some(f64::INFINITY),
+                    Token::Text("-Infinity") => Some(f64::NEG_INFINITY),
+                    _ => None,
+                });
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,463 @@
+//! Writing metrics.jsonl.
+
+use std::fmt::Write as _;
+
+use super::attempts::Attempts;
+use super::entry::Entry;
+use super::row::{Head, NonFinite, last_of_each, write_number};
+use super::tally::Tally;
+use crate::imports::{File, Imports, Part};
+use crate::json;
+use crate::lines::Lines;
+use crate::statistics::Statistics;
+use crate::structured::LARGEST_RECORD;
+use crate::timestamp::Timestamps;
+use crate::value::{Field, Value};
+use crate::wandb::{Encoder, RunInfo};
+use crate::{Error, Result};
+
+/// How many sets of columns a logger remembers.
+const MOST_COLUMN_SETS: usize = 1024;
+
+/// How much of the Weights & Biases log waits to be appended: a block of it.
+const WANDB_BLOCK: usize = 32 << 10;
+
+/// How a column's numbers are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// 1.0 is written 1.0.
+    Float,
+    /// 1.0 is written 1.
+    Integer,
+}
+
+/// A column of rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// The metric.
+    pub name: String,
+    /// How its numbers are written.
+    pub kind: Kind,
+}
+
+/// How a metrics logger is opened.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// Which attempt at the experiment this is, from 1.
+    pub attempt: u32,
+    /// The part of metrics.jsonl that the host appends to.
+    pub part: Part,
+    /// A Weights & Biases offline run to write, if any.
+    pub wandb: Option<RunInfo>,
+}
+
+/// Columns that were named once.
+struct ColumnSet {
+    columns: Vec<Column>,
+    /// What stands before each value: `,"name":`, the first without its comma.
+    keys: Vec<String>,
+    /// The metrics' numbers in the tally; none for those that are too many.
+    numbers: Vec<Option<u32>>,
+}
+
+/// What was in the file before this logger.
+struct Earlier {
+    /// How much of its part of the file.
+    size: u64,
+    /// Its statistics and the step at which it was cut off, once they were asked for.
+    tally: Option<(Option<u64>, Tally)>,
+}
+
+/// The Weights & Biases log of this run.
+struct Wandb {
+    encoder: Encoder,
+    pending: Vec<u8>,
+    /// The values of the line that is being written: name's and value's place in `texts`.
+    items: Vec<(std::ops::Range<usize>, std::ops::Range<usize>)>,
+    texts: String,
+    latest_step: u64,
+}
+
+/// Writes metrics and keeps their statistics.
+pub struct MetricsLogger<I> {
+    imports: I,
+    attempt: u32,
+    part: Part,
+    columns: Vec<ColumnSet>,
+    tally: Tally,
+    /// The lowest step this logger wrote: what an earlier attempt logged from there on no longer counts.
+    lowest_step: Option<u64>,
+    earlier: Earlier,
+    timestamps: Timestamps,
+    line: String,
+    non_finite: NonFinite,
+    wandb: Option<Wandb>,
+}
+
+impl<I: Imports> MetricsLogger<I> {
+    /// Open metrics.jsonl to append to it.
+    pub fn open(imports: &I, options: Options) -> Result<Self> {
+        let size = imports.size(File::Metrics, options.part)?;
+        let wandb = options.wandb.map(|info| {
+            let mut pending = Vec::new();
+            let encoder = Encoder::begin(&info, &mut pending);
+            Wandb { encoder, pending, items: Vec::new(), texts: String::new(), latest_step: 0 }
+        });
+        Ok(Self {
+            imports: imports.clone(),
+            attempt: options.attempt.max(1),
+            part: options.part,
+            columns: Vec::new(),
+            tally: Tally::default(),
+            lowest_step: None,
+            earlier: Earlier { size, tally: None },
+            timestamps: Timestamps::default(),
+            line: String::new(),
+            non_finite: NonFinite::default(),
+            wandb,
+        })
+    }
+
+    /// Name columns once; the same columns get the same number.
+    pub fn columns(&mut self, columns: Vec<Column>) -> Result<u32> {
+        if let Some(at) = self.columns.iter().position(|set| set.columns == columns) {
+            return Ok(at as u32);
+        }
+        if self.columns.len() >= MOST_COLUMN_SETS {
+            return Err(Error::Limit(format!(
+                "more than {MOST_COLUMN_SETS} sets of columns: log such steps by name"
+            )));
+        }
+        let mut keys = Vec::with_capacity(columns.len());
+        for (at, column) in columns.iter().enumerate() {
+            if columns[..at].iter().any(|earlier| earlier.name == column.name) {
+                return Err(Error::Invalid(format!("the column {:?} is named twice", column.name)));
+            }
+            let mut key = String::from(if at == 0 { "" } else { "," });
+            json::write_string(&mut key, &column.name);
+            key.push(':');
+            keys.push(key);
+        }
+        let numbers = columns.iter().map(|column| self.tally.number(&column.name)).collect();
+        self.columns.push(ColumnSet { columns, keys, numbers });
+        Ok((self.columns.len() - 1) as u32)
+    }
+
+    /// Log one row: a value for each of the columns.
+    pub fn log_row(
+        &mut self,
+        columns: u32,
+        step: u64,
+        epoch: Option<f64>,
+        values: &[f64],
+    ) -> Result<()> {
+        let time = self.imports.now();
+        self.line.clear();
+        self.write_row(columns, time, step, epoch, values)?;
+        self.append()
+    }
+
+    /// Log many rows in one write. An epoch of NaN is none.
+    pub fn log_rows(
+        &mut self,
+        columns: u32,
+        times: &[u64],
+        steps: &[u64],
+        epochs: &[f64],
+        values: &[f64],
+    ) -> Result<()> {
+        let rows = steps.len();
+        let width = self.column_set(columns)?.keys.len();
+        if times.len() != rows || epochs.len() != rows || values.len() != rows * width {
+            return Err(Error::Invalid(format!(
+                "{rows} rows of {width} columns need as many times and epochs and {} values, \
+                 not {}, {} and {}",
+                rows * width,
+                times.len(),
+                epochs.len(),
+                values.len()
+            )));
+        }
+        self.line.clear();
+        for row in 0..rows {
+            let epoch = Some(epochs[row]).filter(|epoch| !epoch.is_nan());
+            let values = &values[row * width..(row + 1) * width];
+            self.write_row(columns, times[row], steps[row], epoch, values)?;
+        }
+        self.append()
+    }
+
+    /// Log a step's metrics by name; a later one of the same name wins.
+    pub fn log_step(
+        &mut self,
+        step: u64,
+        epoch: Option<f64>,
+        metrics: &[Field],
+        step_inferred: bool,
+    ) -> Result<()> {
+        let time = self.imports.now();
+        let attempt = self.attempt;
+        self.line.clear();
+        Head { time, step: Some(step), epoch, attempt, step_inferred }
+            .write(&mut self.line, &mut self.timestamps);
+        self.write_fields("metrics", metrics)?;
+        let mut refused = None;
+        for (name, value) in last_of_each(metrics) {
+            let Some(sample) = value.as_number() else { continue };
+            match self.tally.number(name) {
+                Some(number) => self.tally.add(number, step, sample),
+                None => refused = Some(name),
+            }
+        }
+        self.note_step(step);
+        self.note_wandb(step, time);
+        self.append()?;
+        match refused {
+            None => Ok(()),
+            Some(name) => Err(Error::Limit(format!(
+                "more than {} distinct metrics: {name:?} is kept in metrics.jsonl but has no \
+                 statistics; log fewer names",
+                super::MOST_METRICS
+            ))),
+        }
+    }
+
+    /// Log an epoch's summary.
+    pub fn log_epoch_summary(&mut self, epoch: f64, summary: &[Field]) -> Result<()> {
+        if !epoch.is_finite() {
+            return Err(Error::Invalid(format!("the epoch must be a finite number, not {epoch}")));
+        }
+        let time = self.imports.now();
+        self.line.clear();
+        let head = Head {
+            time,
+            step: None,
+            epoch: Some(epoch),
+            attempt: self.attempt,
+            step_inferred: false,
+        };
+        head.write(&mut self.line, &mut self.timestamps);
+        self.write_fields("summary", summary)?;
+        if let Some(wandb) = &mut self.wandb {
+            // Weights & Biases has steps alone: a summary stands at the latest.
+            let mut text = String::new();
+            write_number(&mut text, epoch);
+            wandb.note("epoch", &text, epoch);
+            wandb.history(wandb.latest_step, time);
+        }
+        self.append()
+    }
+
+    /// One metric's statistics over what is on disk and what this logger wrote.
+    pub fn statistics(&mut self, name: &str) -> Result<Statistics> {
+        let mut statistics = self.earlier()?.get(name).cloned().unwrap_or_default();
+        if let Some(own) = self.tally.get(name) {
+            statistics.merge(own);
+        }
+        Ok(statistics)
+    }
+
+    /// Every metric's statistics, in order of first appearance.
+    pub fn all_statistics(&mut self) -> Result<Tally> {
+        let mut all = self.earlier()?.clone();
+        all.merge(&self.tally);
+        Ok(all)
+    }
+
+    /// Bring the Weights & Biases log up to date; an exit code closes it.
+    pub fn checkpoint(&mut self, exit_code: Option<i32>) -> Result<()> {
+        let time = self.imports.now();
+        if let Some(mut wandb) = self.wandb.take() {
+            if let Some(exit_code) = exit_code {
+                wandb.encoder.finish(&mut wandb.pending, exit_code, time);
+            }
+            self.imports.append_bytes(File::Wandb, &wandb.pending)?;
+            wandb.pending.clear();
+            if exit_code.is_none() {
+                self.wandb = Some(wandb);
+            }
+        }
+        Ok(())
+    }
+
+    fn column_set(&self, columns: u32) -> Result<&ColumnSet> {
+        self.columns
+            .get(columns as usize)
+            .ok_or_else(|| Error::Invalid(format!("there are no columns of number {columns}")))
+    }
+
+    fn write_row(
+        &mut self,
+        columns: u32,
+        time: u64,
+        step: u64,
+        epoch: Option<f64>,
+        values: &[f64],
+    ) -> Result<()> {
+        let Some(set) = self.columns.get(columns as usize) else {
+            return self.column_set(columns).map(drop);
+        };
+        if set.keys.len() != values.len() {
+            return Err(Error::Invalid(format!(
+                "{} columns need as many values, not {}",
+                set.keys.len(),
+                values.len()
+            )));
+        }
+        let line = &mut self.line;
+        Head { time, step: Some(step), epoch, attempt: self.attempt, step_inferred: false }
+            .write(line, &mut self.timestamps);
+        line.push_str(",\"metrics\":{");
+        for (at, &value) in values.iter().enumerate() {
+            let key = &set.keys[at];
+            line.push_str(key);
+            let start = line.len();
+            match set.columns[at].kind {
+                Kind::Integer if value.is_finite() => write_number(line, value),
+                _ => json::write_float(line, value),
+            }
+            if !value.is_finite() {
+                let name = key.trim_start_matches(',').trim_end_matches(':');
+                self.non_finite.note(name, value);
+            }
+            if let Some(number) = set.numbers[at] {
+                self.tally.add(number, step, value);
+            }
+            if let Some(wandb) = &mut self.wandb {
+                wandb.note(&set.columns[at].name, &line[start..], value);
+            }
+        }
+        line.push('}');
+        self.non_finite.finish(line);
+        line.push_str("}\n");
+        self.note_step(step);
+        self.note_wandb(step, time);
+        Ok(())
+    }
+
+    /// `,"<member>":{…}`, what follows, and the end of the line.
+    fn write_fields(&mut self, member: &str, fields: &[Field]) -> Result<()> {
+        let line = &mut self.line;
+        let _ = write!(line, ",\"{member}\":{{");
+        let mut first = true;
+        for (name, value) in last_of_each(fields) {
+            if !first {
+                line.push(',');
+            }
+            first = false;
+            let start = line.len();
+            json::write_string(line, name);
+            let key = start..line.len();
+            line.push(':');
+            let start = line.len();
+            json::write_value(line, value);
+            if let Value::Float(float) = value {
+                self.non_finite.note(&line[key], *float);
+            }
+            if let Some(wandb) = &mut self.wandb {
+                wandb.note(name, &line[start..], value.as_number().unwrap_or(0.0));
+            }
+        }
+        line.push('}');
+        self.non_finite.finish(line);
+        line.push_str("}\n");
+        if line.len() > LARGEST_RECORD {
+            let size = line.len() >> 20;
+            return Err(Error::Limit(format!("a record of {size} MiB is too large: at most 16 MiB")));
+        }
+        Ok(())
+    }
+
+    fn append(&mut self) -> Result<()> {
+        let _size = self.imports.append(File::Metrics, &self.line, false)?;
+        // A buffer that one huge record needed is not kept for the small ones.
+        if self.line.capacity() > 1 << 20 {
+            self.line = String::new();
+        }
+        match &mut self.wandb {
+            Some(wandb) if wandb.pending.len() >= WANDB_BLOCK => {
+                let pending = std::mem::take(&mut wandb.pending);
+                Ok(self.imports.append_bytes(File::Wandb, &pending)?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn note_step(&mut self, step: u64) {
+        self.lowest_step = Some(self.lowest_step.map_or(step, |lowest| lowest.min(step)));
+    }
+
+    fn note_wandb(&mut self, step: u64, time: u64) {
+        if let Some(wandb) = &mut self.wandb {
+            wandb.history(step, time);
+        }
+    }
+
+    /// The statistics of what was in the file before, read when first needed: opening a run of a million
+    /// steps must not wait for it. Read again if this attempt went back further since.
+    fn earlier(&mut self) -> Result<&Tally> {
+        let cut = self.lowest_step;
+        if !matches!(&self.earlier.tally, Some((known, _)) if *known == cut) {
+            let tally = self.read_earlier(cut)?;
+            self.earlier.tally = Some((cut, tally));
+        }
+        match &self.earlier.tally {
+            Some((_, tally)) => Ok(tally),
+            None => Err(Error::Invalid("the statistics were not read".into())),
+        }
+    }
+
+    fn read_earlier(&self, cut: Option<u64>) -> Result<Tally> {
+        let mut tally = Tally::default();
+        let mut attempts = Attempts::default();
+        for pass in [Pass::Attempts, Pass::Statistics] {
+            let mut lines =
+                Lines::range(&self.imports, File::Metrics, self.part, 0, self.earlier.size);
+            while let Some(line) = lines.next()? {
+                let Ok(text) = line.text() else { continue };
+                let Ok(entry) = Entry::read(text) else { continue };
+                match pass {
+                    Pass::Attempts => attempts.note(&entry),
+                    Pass::Statistics => {
+                        let gone_over = entry.attempt < self.attempt
+                            && matches!((cut, entry.step), (Some(cut), Some(step)) if cut <= step);
+                        if !gone_over && !attempts.supersede(&entry) {
+                            let _ = tally.add_entry(&entry, &|_| true, &mut |_, _| {});
+                        }
+                    }
+                }
+            }
+        }
+        Ok(tally)
+    }
+}
+
+enum Pass {
+    Attempts,
+    Statistics,
+}
+
+impl Wandb {
+    /// Note a value of the line that is being written.
+    fn note(&mut self, name: &str, written: &str, number: f64) {
+        let start = self.texts.len();
+        self.texts.push_str(name);
+        let name = start..self.texts.len();
+        // Weights & Biases reads the JSON extension that Python writes.
+        self.texts.push_str(json::non_finite_name(number).unwrap_or(written));
+        self.items.push((name.clone(), name.end..self.texts.len()));
+    }
+
+    /// Encode what was noted as one history record.
+    fn history(&mut self, step: u64, time: u64) {
+        let texts = &self.texts;
+        let mut items = self
+            .items
+            .iter()
+            .map(|(name, value)| (&texts[name.clone()], &texts[value.clone()]));
+        self.encoder.history(&mut self.pending, step, time, &mut items);
+        self.latest_step = step;
+        self.items.clear();
+        self.texts.clear();
+    }
+}

@@ -1,0 +1,98 @@
+//! Statistics by metric name.
+
+use super::MOST_METRICS;
+use super::entry::{Entry, Number};
+use crate::json::{Problem, unescape};
+use crate::names::Names;
+use crate::statistics::Statistics;
+
+/// Every metric's statistics.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    names: Names,
+    statistics: Vec<Statistics>,
+    /// Which metric came after each in the latest entry: the next entry likely has the same order, and
+    /// then no name is looked up.
+    order: Vec<u32>,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self { names: Names::at_most(MOST_METRICS), statistics: Vec::new(), order: Vec::new() }
+    }
+}
+
+impl Tally {
+    /// The number of a metric; none where there are too many.
+    pub fn number(&mut self, name: &str) -> Option<u32> {
+        let number = self.names.number_or_insert(name)?;
+        if number as usize == self.statistics.len() {
+            self.statistics.push(Statistics::default());
+        }
+        Some(number)
+    }
+
+    /// Take in a sample of a metric by its number.
+    pub fn add(&mut self, number: u32, step: u64, sample: f64) {
+        self.statistics[number as usize].add(step, sample);
+    }
+
+    /// Take in every number of an entry's metrics. Summaries are no samples. `wanted` says which metrics
+    /// count.
+    pub fn add_entry(
+        &mut self,
+        entry: &Entry<'_>,
+        wanted: &dyn Fn(&str) -> bool,
+        sample: &mut dyn FnMut(u32, f64),
+    ) -> Result<(), Problem> {
+        let Some(step) = entry.step else { return Ok(()) };
+        let mut place = 0;
+        entry.numbers(&mut |raw, number| {
+            let known = self.order.get(place).copied();
+            let known = known.filter(|&known| self.names.name(known) == raw);
+            let known = match known {
+                Some(known) => Some(known),
+                None => {
+                    let name = unescape(raw);
+                    if wanted(&name) { self.number(&name) } else { None }
+                }
+            };
+            let Some(known) = known else { return };
+            self.order.truncate(place.max(self.order.len().min(place + 1)));
+            match self.order.get_mut(place) {
+                Some(slot) => *slot = known,
+                None => self.order.push(known),
+            }
+            place += 1;
+            let value = match number {
+                Number::Finite(value) | Number::NonFinite(value) => value,
+            };
+            self.add(known, step, value);
+            sample(known, value);
+        })
+    }
+
+    /// Take in what another tally saw after this one.
+    pub fn merge(&mut self, later: &Self) {
+        for (name, statistics) in later.iter() {
+            if let Some(number) = self.number(name) {
+                self.statistics[number as usize].merge(statistics);
+            }
+        }
+    }
+
+    /// A metric's statistics, if it has any.
+    pub fn get(&self, name: &str) -> Option<&Statistics> {
+        self.names.number(name).map(|number| &self.statistics[number as usize])
+    }
+
+    /// Every metric with its statistics, in order of first appearance.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Statistics)> {
+        self.names.iter().zip(&self.statistics)
+    }
+
+    /// The name behind a number.
+    pub fn name(&self, number: u32) -> &str {
+        self.names.name(number)
+    }
+}

@@ -1,0 +1,461 @@
+//! Timings and memory samples.
+
+use std::collections::HashMap;
+
+use crate::config::LoggingConfig;
+use crate::imports::{File, GpuInventory, Imports, SystemMemory};
+use crate::json::{self, Reader, Token, unescape};
+use crate::lines::Lines;
+use crate::names::Names;
+use crate::rotation::RotatingLog;
+use crate::statistics::Statistics;
+use crate::timestamp::Timestamps;
+use crate::{Error, Result};
+
+/// How many distinct operations can be timed.
+pub const MOST_OPERATIONS: usize = 4096;
+
+/// How many blocks may be open at once.
+const MOST_OPEN_BLOCKS: usize = 4096;
+
+/// A finished block or a recorded duration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finished {
+    /// What it took, in seconds.
+    pub seconds: f64,
+    /// "<name> completed in 0.0500s".
+    pub message: String,
+}
+
+/// What a memory sample found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MemorySample {
+    /// The process and the machine, or why not.
+    pub cpu: Result<SystemMemory, String>,
+    /// The GPUs, or why not.
+    pub gpu: Result<GpuInventory, String>,
+    /// The sample in sentences.
+    pub messages: Vec<String>,
+}
+
+/// Timings by operation.
+#[derive(Clone, Debug)]
+pub struct Timings {
+    names: Names,
+    statistics: Vec<Statistics>,
+}
+
+impl Default for Timings {
+    fn default() -> Self {
+        Self { names: Names::at_most(MOST_OPERATIONS), statistics: Vec::new() }
+    }
+}
+
+impl Timings {
+    fn add(&mut self, name: &str, seconds: f64) -> Result<()> {
+        let Some(number) = self.names.number_or_insert(name) else {
+            return Err(Error::Limit(format!(
+                "more than {MOST_OPERATIONS} distinct operations: {name:?} is kept in \
+                 performance.jsonl but has no statistics; time fewer names"
+            )));
+        };
+        let number = number as usize;
+        if number == self.statistics.len() {
+            self.statistics.push(Statistics::default());
+        }
+        self.statistics[number].add(0, seconds);
+        Ok(())
+    }
+
+    /// One operation's statistics, in seconds.
+    pub fn get(&self, name: &str) -> Option<&Statistics> {
+        self.names.number(name).map(|number| &self.statistics[number as usize])
+    }
+
+    /// All operations, the one that took longest in total first.
+    pub fn slowest_first(&self) -> Vec<(&str, &Statistics)> {
+        let mut all: Vec<_> = self.names.iter().zip(&self.statistics).collect();
+        let total = |statistics: &Statistics| statistics.mean * statistics.count as f64;
+        all.sort_by(|(_, one), (_, other)| total(other).total_cmp(&total(one)));
+        all
+    }
+
+    /// The timings of performance.jsonl.
+    pub fn read<I: Imports>(imports: &I) -> Result<Self> {
+        let mut timings = Self::default();
+        each_line(imports, &mut |line| {
+            if let Line::Timing { name, seconds } = line {
+                // Too many names are told when they are logged.
+                let _ = timings.add(&name, seconds);
+            }
+        })?;
+        Ok(timings)
+    }
+}
+
+/// The largest figures of one GPU, in bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GpuPeak {
+    /// The product name.
+    pub name: String,
+    /// The driver's identifier.
+    pub uuid: String,
+    /// In use by any process.
+    pub used: u64,
+    /// By the run's process, where known.
+    pub process: Option<u64>,
+}
+
+/// The largest memory figures of a run, in bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peaks {
+    /// How many samples were taken.
+    pub samples: u64,
+    /// The process' resident memory.
+    pub process_resident: u64,
+    /// In use on the machine.
+    pub machine_used: u64,
+    /// Each GPU, in order of first appearance.
+    pub gpus: Vec<GpuPeak>,
+}
+
+impl Peaks {
+    /// The peaks over the samples of performance.jsonl.
+    pub fn read<I: Imports>(imports: &I) -> Result<Self> {
+        let mut peaks = Self::default();
+        each_line(imports, &mut |line| {
+            if let Line::Memory { process_resident, machine_used, gpus } = line {
+                peaks.samples += 1;
+                peaks.process_resident = peaks.process_resident.max(process_resident);
+                peaks.machine_used = peaks.machine_used.max(machine_used);
+                for gpu in gpus {
+                    match peaks.gpus.iter_mut().find(|peak| peak.uuid == gpu.uuid) {
+                        Some(peak) => {
+                            peak.used = peak.used.max(gpu.used);
+                            peak.process = peak.process.max(gpu.process);
+                        }
+                        None => peaks.gpus.push(gpu),
+                    }
+                }
+            }
+        })?;
+        Ok(peaks)
+    }
+}
+
+/// Keeps timings and takes memory samples.
+pub struct PerformanceLogger<I> {
+    imports: I,
+    log: RotatingLog<I>,
+    timings: Timings,
+    open: HashMap<u64, (String, u64)>,
+    next_block: u64,
+    timestamps: Timestamps,
+    line: String,
+}
+
+impl<I: Imports> PerformanceLogger<I> {
+    /// Open performance.jsonl to append to it; the timings there count on.
+    pub fn open(imports: &I, config: &LoggingConfig) -> Result<Self> {
+        Ok(Self {
+            imports: imports.clone(),
+            log: RotatingLog::new(imports, File::Performance, config),
+            timings: Timings::read(imports)?,
+            open: HashMap::new(),
+            next_block: 0,
+            timestamps: Timestamps::default(),
+            line: String::new(),
+        })
+    }
+
+    /// Begin a named block. The number ends it.
+    pub fn begin(&mut self, name: &str) -> Result<u64> {
+        if self.open.len() >= MOST_OPEN_BLOCKS {
+            return Err(Error::Limit(format!(
+                "more than {MOST_OPEN_BLOCKS} blocks are open: end them"
+            )));
+        }
+        let block = self.next_block;
+        self.next_block += 1;
+        self.open.insert(block, (name.to_owned(), self.imports.monotonic()));
+        Ok(block)
+    }
+
+    /// End a block.
+    pub fn end(&mut self, block: u64, failed: bool) -> Result<Finished> {
+        let now = self.imports.monotonic();
+        let Some((name, started)) = self.open.remove(&block) else {
+            return Err(Error::Invalid(format!("there is no open block of number {block}")));
+        };
+        self.keep(&name, now.saturating_sub(started) as f64 / 1e9, failed)
+    }
+
+    /// Keep a duration that was measured elsewhere, in seconds.
+    pub fn record(&mut self, name: &str, seconds: f64) -> Result<Finished> {
+        if !seconds.is_finite() || seconds < 0.0 {
+            return Err(Error::Invalid(format!(
+                "the duration of {name:?} must be a number of seconds, 0 or more, not {seconds}"
+            )));
+        }
+        self.keep(name, seconds, false)
+    }
+
+    /// Sample memory into performance.jsonl.
+    pub fn log_memory(&mut self, step: Option<u64>) -> Result<MemorySample> {
+        let cpu = self.imports.system_memory();
+        let gpu = self.imports.gpu_devices();
+        let mut messages = Vec::new();
+        self.start_line();
+        let line = &mut self.line;
+        if let Some(step) = step {
+            line.push_str(",\"step\":");
+            json::write_integer(line, step);
+        }
+        match &cpu {
+            Ok(memory) => {
+                line.push_str(",\"memory\":{");
+                write_members(
+                    line,
+                    &[
+                        ("process_resident", memory.process_resident),
+                        ("process_virtual", memory.process_virtual),
+                        ("machine_total", memory.machine_total),
+                        ("machine_used", memory.machine_used),
+                        ("machine_available", memory.machine_available),
+                    ],
+                );
+                line.push('}');
+                messages.push(format!(
+                    "Memory - Process: {}, Machine: {} of {}",
+                    gigabytes(memory.process_resident),
+                    gigabytes(memory.machine_used),
+                    gigabytes(memory.machine_total),
+                ));
+            }
+            Err(reason) => {
+                line.push_str(",\"memory_unavailable\":");
+                json::write_string(line, reason);
+            }
+        }
+        match &gpu {
+            Ok(inventory) => write_gpus(line, inventory, &mut messages),
+            Err(reason) => {
+                line.push_str(",\"gpu_unavailable\":");
+                json::write_string(line, reason);
+            }
+        }
+        line.push_str("}\n");
+        self.log.append(&self.line, false)?;
+        Ok(MemorySample { cpu, gpu, messages })
+    }
+
+    /// One operation's statistics, in seconds.
+    pub fn statistics(&self, name: &str) -> Option<&Statistics> {
+        self.timings.get(name)
+    }
+
+    /// The timings of all operations.
+    pub fn timings(&self) -> &Timings {
+        &self.timings
+    }
+
+    /// Forget the timings; performance.jsonl stays.
+    pub fn reset(&mut self) {
+        self.timings = Timings::default();
+    }
+
+    /// Write timing_report.json.
+    pub fn export_report(&self) -> Result<()> {
+        Ok(self.imports.replace(File::TimingReport, self.report().as_bytes())?)
+    }
+
+    /// timing_report.json's content: an object of operations, slowest in total first.
+    pub fn report(&self) -> String {
+        let mut report = String::from("{");
+        for (at, (name, statistics)) in self.timings.slowest_first().into_iter().enumerate() {
+            report.push_str(if at == 0 { "\n  " } else { ",\n  " });
+            json::write_string(&mut report, name);
+            report.push_str(": {\"count\": ");
+            json::write_integer(&mut report, statistics.count);
+            for (key, seconds) in [
+                ("mean", statistics.mean),
+                ("min", statistics.min),
+                ("max", statistics.max),
+                ("std", statistics.std()),
+                ("total", statistics.mean * statistics.count as f64),
+                ("p50", statistics.percentile(0.5)),
+                ("p95", statistics.percentile(0.95)),
+                ("p99", statistics.percentile(0.99)),
+            ] {
+                report.push_str(", ");
+                json::write_string(&mut report, key);
+                report.push_str(": ");
+                json::write_float(&mut report, seconds);
+            }
+            report.push('}');
+        }
+        report.push_str("\n}\n");
+        report
+    }
+
+    fn keep(&mut self, name: &str, seconds: f64, failed: bool) -> Result<Finished> {
+        let known = self.timings.add(name, seconds);
+        self.start_line();
+        self.line.push_str(",\"name\":");
+        json::write_string(&mut self.line, name);
+        self.line.push_str(",\"seconds\":");
+        json::write_float(&mut self.line, seconds);
+        self.line.push_str(if failed { ",\"failed\":true}\n" } else { "}\n" });
+        self.log.append(&self.line, false)?;
+        known?;
+        let ending = if failed { "failed after" } else { "completed in" };
+        Ok(Finished { seconds, message: format!("{name} {ending} {seconds:.4}s") })
+    }
+
+    fn start_line(&mut self) {
+        let now = self.imports.now();
+        self.line.clear();
+        self.line.push_str("{\"timestamp\":\"");
+        self.timestamps.write(&mut self.line, now);
+        self.line.push('"');
+    }
+}
+
+fn write_gpus(line: &mut String, inventory: &GpuInventory, messages: &mut Vec<String>) {
+    line.push_str(",\"gpus\":[");
+    for (at, device) in inventory.devices.iter().enumerate() {
+        line.push_str(if at == 0 { "{\"index\":" } else { ",{\"index\":" });
+        json::write_integer(line, device.index);
+        if let Some(instance) = device.mig_instance {
+            line.push_str(",\"mig_instance\":");
+            json::write_integer(line, instance);
+        }
+        line.push_str(",\"uuid\":");
+        json::write_string(line, &device.uuid);
+        line.push_str(",\"name\":");
+        json::write_string(line, &device.name);
+        line.push(',');
+        write_members(
+            line,
+            &[
+                ("total", device.total),
+                ("used", device.used),
+                ("free", device.free),
+                ("reserved", device.reserved),
+            ],
+        );
+        let allocated = match device.process {
+            Some(bytes) => {
+                line.push_str(",\"process\":");
+                json::write_integer(line, bytes);
+                gigabytes(bytes)
+            }
+            None => "unknown".into(),
+        };
+        line.push('}');
+        messages.push(format!(
+            "GPU memory - Allocated: {allocated}, Reserved: {} (GPU {}{}: {}; used {} of {})",
+            gigabytes(device.reserved),
+            device.index,
+            device.mig_instance.map(|instance| format!(" MIG {instance}")).unwrap_or_default(),
+            device.name,
+            gigabytes(device.used),
+            gigabytes(device.total),
+        ));
+    }
+    line.push(']');
+    if !inventory.lost.is_empty() {
+        line.push_str(",\"gpus_lost\":[");
+        for (at, lost) in inventory.lost.iter().enumerate() {
+            if at > 0 {
+                line.push(',');
+            }
+            json::write_string(line, lost);
+            messages.push(format!("GPU memory - unavailable: {lost}"));
+        }
+        line.push(']');
+    }
+}
+
+fn write_members(line: &mut String, members: &[(&str, u64)]) {
+    for (at, (name, number)) in members.iter().enumerate() {
+        if at > 0 {
+            line.push(',');
+        }
+        json::write_string(line, name);
+        line.push(':');
+        json::write_integer(line, *number);
+    }
+}
+
+/// Bytes in GB (2^30), as PyTorch users print them.
+fn gigabytes(bytes: u64) -> String {
+    format!("{:.2}GB", bytes as f64 / f64::from(1 << 30))
+}
+
+/// A line of performance.jsonl, read.
+enum Line {
+    Timing { name: String, seconds: f64 },
+    Memory { process_resident: u64, machine_used: u64, gpus: Vec<GpuPeak> },
+}
+
+/// Pass over the good lines of performance.jsonl, oldest first.
+fn each_line<I: Imports>(imports: &I, visit: &mut dyn FnMut(Line)) -> Result<()> {
+    for part in imports.parts(File::Performance)? {
+        let mut lines = Lines::open(imports, File::Performance, part)?;
+        while let Some(line) = lines.next()? {
+            if let Ok(Some(line)) = line.text().and_then(read_line) {
+                visit(line);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read_line(text: &str) -> Result<Option<Line>, json::Problem> {
+    let (mut name, mut seconds, mut memory, mut gpus) = (None, None, None, Vec::new());
+    let mut object = Reader::object(text)?;
+    while let Some((key, value)) = object.next()? {
+        match (key, value) {
+            ("name", Token::Text(text)) => name = Some(unescape(text).into_owned()),
+            ("seconds", Token::Number(text)) => seconds = text.parse().ok(),
+            ("memory", Token::Object(text)) => memory = Some(text),
+            ("gpus", Token::Array(text)) => gpus = read_gpus(text),
+            _ => {}
+        }
+    }
+    if let (Some(name), Some(seconds)) = (name, seconds) {
+        return Ok(Some(Line::Timing { name, seconds }));
+    }
+    if memory.is_none() && gpus.is_empty() {
+        return Ok(None);
+    }
+    let (mut process_resident, mut machine_used) = (0, 0);
+    if let Some(memory) = memory {
+        let mut object = Reader::object(memory)?;
+        while let Some((key, value)) = object.next()? {
+            match (key, value) {
+                ("process_resident", Token::Number(text)) => {
+                    process_resident = text.parse().unwrap_or(0);
+                }
+                ("machine_used", Token::Number(text)) => machine_used = text.parse().unwrap_or(0),
+                _ => {}
+            }
+        }
+    }
+    Ok(Some(Line::Memory { process_resident, machine_used, gpus }))
+}
+
+fn read_gpus(text: &str) -> Vec<GpuPeak> {
+    #[derive(serde::Deserialize)]
+    struct Gpu {
+        name: String,
+        uuid: String,
+        used: u64,
+        process: Option<u64>,
+    }
+    let gpus: Vec<Gpu> = serde_json::from_str(text).unwrap_or_default();
+    gpus.into_iter()
+        .map(|Gpu { name, uuid, used, process }| GpuPeak { name, uuid, used, process })
+        .collect()
+}

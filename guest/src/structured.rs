@@ -1,0 +1,245 @@
+//! The structured log: one line a record, with a base context that every record carries.
+
+use crate::config::LoggingConfig;
+use crate::imports::{File, Imports};
+use crate::json;
+use crate::level::Level;
+use crate::rotation::RotatingLog;
+use crate::timestamp::Timestamps;
+use crate::value::{Field, Value};
+use crate::{Error, Result};
+
+/// The largest record, in bytes of its line.
+pub const LARGEST_RECORD: usize = 16 << 20;
+
+/// A field of the base context, encoded once: `"name":value`.
+struct Encoded {
+    name: String,
+    member: String,
+    value: Value,
+}
+
+/// A logger with a base context.
+pub struct StructuredLogger<I> {
+    imports: I,
+    log: RotatingLog<I>,
+    name: String,
+    /// `","logger":"<name>","message":`, which stands in every record.
+    name_member: String,
+    file_level: Level,
+    console_level: Level,
+    json: bool,
+    context: Vec<Encoded>,
+    timestamps: Timestamps,
+    line: String,
+}
+
+impl<I: Imports> StructuredLogger<I> {
+    /// A logger of this name, with this base context.
+    pub fn new(imports: &I, name: &str, config: &LoggingConfig, context: Vec<Field>) -> Self {
+        let mut name_member = String::from("\",\"logger\":");
+        json::write_string(&mut name_member, name);
+        name_member.push_str(",\"message\":");
+        let mut logger = Self {
+            imports: imports.clone(),
+            log: RotatingLog::new(imports, File::MainLog, config),
+            name: name.to_owned(),
+            name_member,
+            file_level: config.file_level,
+            console_level: config.console_level,
+            json: config.use_structured_logging,
+            context: Vec::new(),
+            timestamps: Timestamps::default(),
+            line: String::new(),
+        };
+        logger.update_context(context);
+        logger
+    }
+
+    /// Log one record, if its level reaches that of the file; the line for the console, if it reaches
+    /// the console's.
+    pub fn log(&mut self, level: Level, message: &str, fields: &[Field]) -> Result<Option<String>> {
+        let now = self.imports.now();
+        let console = (level >= self.console_level).then(|| {
+            let mut line = String::new();
+            self.write_text(&mut line, now, level, message, fields, false);
+            line
+        });
+        if level >= self.file_level {
+            let mut line = std::mem::take(&mut self.line);
+            line.clear();
+            if self.json {
+                self.write_json(&mut line, now, level, message, fields);
+            } else {
+                self.write_text(&mut line, now, level, message, fields, true);
+            }
+            line.push('\n');
+            let kept = if line.len() > LARGEST_RECORD {
+                Err(Error::Limit(format!(
+                    "a record of {} MiB is too large: at most 16 MiB",
+                    line.len() >> 20
+                )))
+            } else {
+                self.log.append(&line, level >= Level::Error)
+            };
+            self.line = line;
+            // A buffer that one huge record needed is not kept for the small ones.
+            self.line.shrink_to(64 << 10);
+            kept?;
+        }
+        Ok(console)
+    }
+
+    /// `{"message":…,"context":{…}}`, for a host that has a log of its own.
+    pub fn format(&self, message: &str, fields: &[Field]) -> String {
+        let mut line = String::from("{\"message\":");
+        json::write_string(&mut line, message);
+        self.write_context(&mut line, fields);
+        line.push('}');
+        line
+    }
+
+    /// Add fields to the base context, or change them.
+    pub fn update_context(&mut self, fields: Vec<Field>) {
+        for (name, value) in fields {
+            let mut member = String::new();
+            json::write_string(&mut member, &name);
+            member.push(':');
+            json::write_value(&mut member, &value);
+            match self.context.iter_mut().find(|field| field.name == name) {
+                Some(field) => (field.member, field.value) = (member, value),
+                None => self.context.push(Encoded { name, member, value }),
+            }
+        }
+    }
+
+    /// Take a field out of the base context.
+    pub fn clear_context_field(&mut self, name: &str) {
+        self.context.retain(|field| field.name != name);
+    }
+
+    fn write_json(
+        &mut self,
+        line: &mut String,
+        now: u64,
+        level: Level,
+        message: &str,
+        fields: &[Field],
+    ) {
+        line.push_str("{\"timestamp\":\"");
+        self.timestamps.write(line, now);
+        line.push_str("\",\"level\":\"");
+        line.push_str(level.name());
+        line.push_str(&self.name_member);
+        json::write_string(line, message);
+        self.write_context(line, fields);
+        line.push('}');
+    }
+
+    /// `,"context":{…}`, and `,"non_finite":{…}` where JSON cannot hold a number.
+    fn write_context(&self, line: &mut String, fields: &[Field]) {
+        line.push_str(",\"context\":{");
+        let mut comma = Comma::default();
+        let mut non_finite: Vec<(&str, f64)> = Vec::new();
+        let mut note = |name, value: &Value| {
+            if let Value::Float(float) = value
+                && !float.is_finite()
+            {
+                non_finite.push((name, *float));
+            }
+        };
+        for field in &self.context {
+            if !fields.iter().any(|(name, _)| *name == field.name) {
+                comma.write(line);
+                line.push_str(&field.member);
+                note(&field.name, &field.value);
+            }
+        }
+        for (at, (name, value)) in fields.iter().enumerate() {
+            if fields[at + 1..].iter().any(|(later, _)| later == name) {
+                continue;
+            }
+            comma.write(line);
+            json::write_string(line, name);
+            line.push(':');
+            json::write_value(line, value);
+            note(name, value);
+        }
+        line.push('}');
+        if !non_finite.is_empty() {
+            line.push_str(",\"non_finite\":{");
+            let mut comma = Comma::default();
+            for (name, float) in non_finite {
+                comma.write(line);
+                json::write_string(line, name);
+                line.push(':');
+                json::write_string(line, json::non_finite_name(float).unwrap_or_default());
+            }
+            line.push('}');
+        }
+    }
+
+    /// `<timestamp> <level> <logger>: <message> name=value …`, on one line. The base context stands in
+    /// the file alone: on a console it would be the same on every line.
+    fn write_text(
+        &mut self,
+        line: &mut String,
+        now: u64,
+        level: Level,
+        message: &str,
+        fields: &[Field],
+        with_context: bool,
+    ) {
+        self.timestamps.write(line, now);
+        line.push(' ');
+        line.push_str(level.name());
+        line.push(' ');
+        push_one_line(line, &self.name);
+        line.push_str(": ");
+        push_one_line(line, message);
+        let base = self.context.iter().map(|field| (&field.name, &field.value));
+        let base = base.filter(|(name, _)| {
+            with_context && !fields.iter().any(|(field, _)| field == *name)
+        });
+        for (name, value) in base.chain(fields.iter().map(|(name, value)| (name, value))) {
+            line.push(' ');
+            push_one_line(line, name);
+            line.push('=');
+            match value {
+                Value::Text(text) if is_plain(text) => line.push_str(text),
+                Value::Float(float) if !float.is_finite() => {
+                    line.push_str(json::non_finite_name(*float).unwrap_or_default());
+                }
+                other => json::write_value(line, other),
+            }
+        }
+    }
+}
+
+/// Whether a text can stand unquoted after `name=`.
+fn is_plain(text: &str) -> bool {
+    !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"')
+}
+
+/// Text with its control characters escaped: a record stays on its line, and a terminal is not steered by
+/// what is logged.
+fn push_one_line(line: &mut String, text: &str) {
+    for c in text.chars() {
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+}
+
+/// A comma before every member but the first.
+#[derive(Default)]
+struct Comma {
+    started: bool,
+}
+
+impl Comma {
+    fn write(&mut self, line: &mut String) {
+        if self.started {
+            line.push(',');
+        }
+        self.started = true;
+    }
+}

@@ -1,0 +1,344 @@
+//! A run as Weights & Biases' own offline log: a `.wandb` file that `wandb sync` uploads and that
+//! `wandb leet` shows, written without wandb and without a network.
+//!
+//! The encoder is pure: it appends bytes to a buffer, and the caller appends them to
+//! `wandb/offline-run-YYYYMMDD_HHMMSS-<id>/run-<id>.wandb`. No other file is needed. As wandb
+//! does, a caller starts a new folder and a new encoder for each attempt; `wandb sync` uploads
+//! those of one run id in the order of their start times.
+//!
+//! # Steps
+//!
+//! One row of W&B's history is one step, and in a row a name has one value. When `wandb sync`
+//! (0.31.0) meets a row whose step is not higher than that of the row before, it keeps the row
+//! but gives it the next free number, and so it does with the rows that follow until their own
+//! steps are higher again. So that nothing is lost:
+//!
+//! - Metrics of one step that arrive in several calls become one row, as in wandb itself.
+//!   The row is held back until the next step, [`Encoder::flush`] or [`Encoder::finish`].
+//! - A second value of one name in one step starts a second row of that step.
+//! - A row that `wandb sync` will renumber (a second one, or one after a rewind) says its step
+//!   itself: it has one more metric, [`LOGGED_STEP`]. `_step` stays what was logged, which is
+//!   what `wandb leet` draws.
+
+pub mod framing;
+mod latest;
+pub mod messages;
+#[cfg(test)]
+mod tests;
+
+use prost::Message as _;
+use prost::bytes::BufMut as _;
+use prost::encoding::{encode_varint, encoded_len_varint};
+
+use framing::Framer;
+use latest::Latest;
+use messages::{
+    ConfigRecord, HeaderRecord, Item, Record, RecordType, RunExitRecord, RunRecord, Timestamp,
+    VersionInfo,
+};
+
+/// The metric that tells the logged step of a row that `wandb sync` will give another number.
+pub const LOGGED_STEP: &str = "logged_step";
+
+/// How many names the summary can have. A name beyond them is in the history alone, and of two
+/// values of it in one step, which are both in the file, readers show the second.
+pub const MAX_SUMMARY_NAMES: usize = 10_000;
+
+/// The lowest version of a self-hosted W&B server that takes these records: what wandb 0.17 said
+/// of them. 0.31 says 0.70.0.
+const MIN_CONSUMER: &str = "0.40.0";
+
+// Tags (field number, wire type) of the records that are written by hand: no message is built for
+// a row, and a summary can be large.
+const RECORD_NUM: u8 = 1 << 3 | VARINT;
+const RECORD_HISTORY: u8 = 2 << 3 | LENGTH_DELIMITED;
+const RECORD_SUMMARY: u8 = 3 << 3 | LENGTH_DELIMITED;
+const ITEM: u8 = 1 << 3 | LENGTH_DELIMITED;
+const ITEM_NESTED_KEY: u8 = 2 << 3 | LENGTH_DELIMITED;
+/// Field 16, the first number whose tag has two bytes: 16 << 3 | 2 is 130, as a varint 82 01.
+const ITEM_VALUE_JSON: [u8; 2] = [0x80 | LENGTH_DELIMITED, 1];
+const HISTORY_STEP: u8 = 2 << 3 | LENGTH_DELIMITED;
+const STEP_NUM: u8 = 1 << 3 | VARINT;
+const VARINT: u8 = 0;
+const LENGTH_DELIMITED: u8 = 2;
+
+/// A held row of more bytes than this is written before more of its step is added.
+const MAX_HELD: usize = 1 << 20;
+
+/// The names that W&B reads as its own in a row.
+const RESERVED: [&str; 4] = ["_step", "_timestamp", "_runtime", "_wandb"];
+
+/// What `wandb sync` has to know of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunInfo {
+    /// The run's id, unique in the project; W&B takes letters, digits, `-` and `_`.
+    pub id: String,
+    /// The project that the run is uploaded to.
+    pub project: String,
+    /// The name that people see.
+    pub name: String,
+    /// The configuration, as the text of a JSON object. Any other text is kept whole, under the
+    /// key `config`; an empty one is no configuration.
+    pub config: String,
+    /// The machine's name.
+    pub host: String,
+    /// When the run started, in microseconds since the epoch.
+    pub started: u64,
+}
+
+/// Writes one `.wandb` file.
+#[derive(Clone, Debug)]
+pub struct Encoder {
+    framer: Framer,
+    /// How many records are written; the number of the last one.
+    records: i64,
+    /// How many rows are written; it tells the held row from those before it.
+    rows: u64,
+    started: u64,
+    /// The items of the row that is held back, behind [`HEAD_ROOM`]; the same buffer serves
+    /// the summary.
+    row: Vec<u8>,
+    /// The step and the time of that row, if there is one.
+    held: Option<(u64, u64)>,
+    /// The lowest step that `wandb sync` will not renumber.
+    next_step: u64,
+    /// Step and time of the last row that was written.
+    last: Option<(u64, u64)>,
+    latest: Latest,
+}
+
+/// The most bytes before the items of a record: the tags and the varints of its number, one
+/// byte and ten, and of its length, likewise.
+const HEAD_ROOM: usize = 22;
+
+impl Encoder {
+    /// Starts a file: appends the file header, the header record and the run record.
+    pub fn begin(info: &RunInfo, out: &mut Vec<u8>) -> Self {
+        let mut encoder = Self {
+            framer: Framer::begin(out),
+            records: 0,
+            rows: 0,
+            started: info.started,
+            row: vec![0; HEAD_ROOM],
+            held: None,
+            next_step: 0,
+            last: None,
+            latest: Latest::default(),
+        };
+        let header = HeaderRecord {
+            version_info: Some(VersionInfo {
+                producer: concat!("model-foundry ", env!("CARGO_PKG_VERSION")).to_owned(),
+                min_consumer: MIN_CONSUMER.to_owned(),
+            }),
+        };
+        encoder.message(RecordType::Header(header), out);
+        let run = RunRecord {
+            run_id: info.id.clone(),
+            project: info.project.clone(),
+            config: Some(ConfigRecord {
+                update: config_items(&info.config),
+            }),
+            display_name: info.name.clone(),
+            host: info.host.clone(),
+            start_time: Some(Timestamp {
+                // Both fit: a u64 of microseconds has less than 2^45 seconds.
+                seconds: (info.started / 1_000_000) as i64,
+                nanos: (info.started % 1_000_000 * 1_000) as i32,
+            }),
+        };
+        encoder.message(RecordType::Run(run), out);
+        encoder
+    }
+
+    /// Takes metrics of one step: names, and values as JSON texts or as `NaN`, `Infinity` or
+    /// `-Infinity`. A name is one name, whatever dots and slashes are in it. The names that W&B
+    /// keeps for itself (`_step`, `_timestamp`, `_runtime`, `_wandb`) are left out.
+    ///
+    /// `time` is in microseconds since the epoch. W&B's steps are signed: one above
+    /// [`i64::MAX`] is written as [`i64::MAX`].
+    ///
+    /// The row is appended to `out` when it is complete: with the next step, or by
+    /// [`flush`](Self::flush).
+    pub fn history(
+        &mut self,
+        out: &mut Vec<u8>,
+        step: u64,
+        time: u64,
+        items: &mut dyn Iterator<Item = (&str, &str)>,
+    ) {
+        // A step is below 2^63 from here on, so that the one after it is a u64.
+        let step = step.min(i64::MAX as u64);
+        let continues = self.held.is_some_and(|(held, _)| held == step);
+        if !continues || self.row.len() > MAX_HELD {
+            self.flush(out);
+        }
+        let mut place = 0;
+        for (name, value) in items {
+            if RESERVED.contains(&name) {
+                continue;
+            }
+            if self.latest.set(&mut place, self.rows, name, value) {
+                self.flush(out);
+            }
+            put_item(&mut self.row, &[name], value.as_bytes());
+            self.held = Some((step, time));
+        }
+    }
+
+    /// Appends the row that is held back, if there is one. Metrics of its step that come later
+    /// make a second row: this is for the moments when the file must be complete.
+    pub fn flush(&mut self, out: &mut Vec<u8>) {
+        let Some((step, time)) = self.held.take() else {
+            return;
+        };
+        if step < self.next_step {
+            let mut digits = itoa::Buffer::new();
+            put_item(
+                &mut self.row,
+                &[LOGGED_STEP],
+                digits.format(step).as_bytes(),
+            );
+        }
+        self.next_step = self.next_step.max(step) + 1;
+        self.last = Some((step, time));
+        self.rows += 1;
+        self.put_clock(step, time);
+        let length = 1 + encoded_len_varint(step) as u8;
+        self.row
+            .extend_from_slice(&[HISTORY_STEP, length, STEP_NUM]);
+        encode_varint(step, &mut self.row);
+        self.append(RECORD_HISTORY, out);
+    }
+
+    /// Appends the row that is held back, and the latest value of each metric. W&B and `leet`
+    /// take those from here and not from the history, so that a run which is written now and
+    /// then into has them even if it is killed. [`finish`](Self::finish) does it too.
+    pub fn summary(&mut self, out: &mut Vec<u8>) {
+        self.flush(out);
+        let Some((step, time)) = self.last else {
+            return;
+        };
+        for (name, value) in self.latest.iter() {
+            put_item(&mut self.row, &[name], value.as_bytes());
+        }
+        let mut digits = itoa::Buffer::new();
+        let seconds = digits.format(time.saturating_sub(self.started) / 1_000_000);
+        put_item(&mut self.row, &["_wandb", "runtime"], seconds.as_bytes());
+        self.put_clock(step, time);
+        self.append(RECORD_SUMMARY, out);
+    }
+
+    /// Ends the file: appends the row that is held back, the latest values and the exit record.
+    /// W&B shows a run with exit code 0 as finished, with 254 as crashed and with any other as
+    /// failed; a file without an exit record is uploaded as failed.
+    ///
+    /// `time` is in microseconds since the epoch.
+    pub fn finish(&mut self, out: &mut Vec<u8>, exit_code: i32, time: u64) {
+        self.summary(out);
+        let seconds = time.saturating_sub(self.started) / 1_000_000;
+        let exit = RunExitRecord {
+            exit_code,
+            runtime: i32::try_from(seconds).unwrap_or(i32::MAX),
+        };
+        self.message(RecordType::Exit(exit), out);
+    }
+
+    /// Adds W&B's own three metrics to the row: the step and the time, and the seconds since the
+    /// start of the run.
+    fn put_clock(&mut self, step: u64, time: u64) {
+        let mut digits = itoa::Buffer::new();
+        put_item(&mut self.row, &["_step"], digits.format(step).as_bytes());
+        let mut text = [0; SECONDS_SIZE];
+        put_item(&mut self.row, &["_timestamp"], seconds(time, &mut text));
+        let runtime = time.saturating_sub(self.started);
+        put_item(&mut self.row, &["_runtime"], seconds(runtime, &mut text));
+    }
+
+    /// Appends the row as a record, and empties it.
+    fn append(&mut self, tag: u8, out: &mut Vec<u8>) {
+        self.records += 1;
+        let number = self.records as u64;
+        let length = (self.row.len() - HEAD_ROOM) as u64;
+        let head = 2 + encoded_len_varint(number) + encoded_len_varint(length);
+        let start = HEAD_ROOM - head;
+        let mut room = &mut self.row[start..HEAD_ROOM];
+        room.put_u8(RECORD_NUM);
+        encode_varint(number, &mut room);
+        room.put_u8(tag);
+        encode_varint(length, &mut room);
+        self.framer.append(&self.row[start..], out);
+        self.row.truncate(HEAD_ROOM);
+    }
+
+    /// Appends a record that is written but once or twice in a file.
+    fn message(&mut self, record_type: RecordType, out: &mut Vec<u8>) {
+        self.records += 1;
+        let record = Record {
+            num: self.records,
+            record_type: Some(record_type),
+        };
+        self.framer.append(&record.encode_to_vec(), out);
+    }
+}
+
+/// Adds an item to a row. wandb writes flat names too as a `nested_key` of one part.
+fn put_item(row: &mut Vec<u8>, path: &[&str], value: &[u8]) {
+    let names: usize = path.iter().map(|part| 1 + text_size(part.len())).sum();
+    let size = names + ITEM_VALUE_JSON.len() + text_size(value.len());
+    row.push(ITEM);
+    put_length(row, size);
+    for part in path {
+        row.push(ITEM_NESTED_KEY);
+        put_text(row, part.as_bytes());
+    }
+    row.extend_from_slice(&ITEM_VALUE_JSON);
+    put_text(row, value);
+}
+
+fn text_size(length: usize) -> usize {
+    encoded_len_varint(length as u64) + length
+}
+
+fn put_text(row: &mut Vec<u8>, text: &[u8]) {
+    put_length(row, text.len());
+    row.extend_from_slice(text);
+}
+
+fn put_length(row: &mut Vec<u8>, length: usize) {
+    // Nearly all are that short, and a row has some thirty of them.
+    if length < 0x80 {
+        row.push(length as u8);
+    } else {
+        encode_varint(length as u64, row);
+    }
+}
+
+/// The digits of the largest number of microseconds, as seconds with six decimals.
+const SECONDS_SIZE: usize = 21;
+
+/// Microseconds as the text of a number of seconds; every digit is true.
+fn seconds(microseconds: u64, text: &mut [u8; SECONDS_SIZE]) -> &[u8] {
+    let (mut whole, mut decimals) = (itoa::Buffer::new(), itoa::Buffer::new());
+    let whole = whole.format(microseconds / 1_000_000).as_bytes();
+    // The leading 1 keeps the zeros behind the point, and gives its place to the point.
+    let decimals = decimals.format(1_000_000 + microseconds % 1_000_000);
+    let end = whole.len() + decimals.len();
+    text[..whole.len()].copy_from_slice(whole);
+    text[whole.len()..end].copy_from_slice(decimals.as_bytes());
+    text[whole.len()] = b'.';
+    &text[..end]
+}
+
+fn config_items(config: &str) -> Vec<Item> {
+    let entries = match serde_json::from_str(config) {
+        _ if config.is_empty() => serde_json::Map::new(),
+        Ok(serde_json::Value::Object(entries)) => entries,
+        _ => serde_json::Map::from_iter([("config".to_owned(), config.into())]),
+    };
+    let item = |(key, value): (String, serde_json::Value)| Item {
+        key,
+        nested_key: Vec::new(),
+        value_json: value.to_string(),
+    };
+    entries.into_iter().map(item).collect()
+}
