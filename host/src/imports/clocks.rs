@@ -1,0 +1,52 @@
+//! The two clocks, and one that a test can set.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Where times come from.
+#[derive(Clone, Debug, Default)]
+pub enum Clock {
+    /// The machine's clocks.
+    #[default]
+    System,
+    /// A clock that stands still until it is told to move.
+    Manual(ManualClock),
+}
+
+impl Clock {
+    /// Microseconds since 1970-01-01T00:00:00Z; 0 before it.
+    pub(crate) fn now(&self) -> u64 {
+        match self {
+            Self::System => SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_micros() as u64),
+            Self::Manual(clock) => clock.0.load(Ordering::Relaxed) / 1_000,
+        }
+    }
+
+    /// Nanoseconds since an instant that is fixed for the process.
+    pub(crate) fn monotonic(&self) -> u64 {
+        static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+        match self {
+            Self::System => START.elapsed().as_nanos() as u64,
+            Self::Manual(clock) => clock.0.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// A clock for tests: both clocks read the same nanoseconds, counted from 1970-01-01T00:00:00Z.
+#[derive(Clone, Debug)]
+pub struct ManualClock(Arc<AtomicU64>);
+
+impl ManualClock {
+    /// A clock that reads this many microseconds since 1970-01-01T00:00:00Z.
+    pub fn at(microseconds: u64) -> Self {
+        Self(Arc::new(AtomicU64::new(microseconds * 1_000)))
+    }
+
+    /// Move on by nanoseconds.
+    pub fn advance(&self, nanoseconds: u64) {
+        self.0.fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,421 @@
+//! Appending to the files of one run folder, and reading them.
+//!
+//! The folder is one `cap_std` directory: no name leads out of it, and the names are a closed set. A
+//! record is one `write(2)` on a descriptor opened with `O_APPEND`, so that the records of several
+//! processes never mix. What a failing disk did not take waits in memory and is written with the next
+//! record; what no longer fits there is refused, and counted.
+
+mod disk;
+mod healing;
+mod names;
+mod pending;
+mod rotating;
+
+use std::fs::File as StdFile;
+use std::io;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+
+use cap_std::fs::{Dir, OpenOptions};
+use model_foundry_guest::imports::{File, Part, StorageError};
+
+pub use disk::Disk;
+pub(crate) use disk::RealDisk;
+pub(crate) use healing::Healed;
+pub(crate) use names::{name, part as part_of_name, rotates};
+use pending::Pending;
+
+/// How many files there are to append to.
+const FILES: usize = 8;
+
+/// What became of records that the disk did not take at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StorageTally {
+    /// Appends that failed, whether or not the record was written later.
+    pub failures: u64,
+    /// Records that wait in memory for the disk.
+    pub waiting: u64,
+    /// Records that were lost, since no more could wait, or at the end.
+    pub refused: u64,
+    /// What the latest failure was.
+    pub latest: Option<String>,
+}
+
+/// The files of one run folder.
+pub(crate) struct Files {
+    /// None where there is no folder, as for reading a configuration.
+    dir: Option<Dir>,
+    /// The rank whose shards this process appends to, if it has shards.
+    rank: Option<u32>,
+    /// Every append reaches the disk.
+    synced: bool,
+    /// No other process had the folder open when this one opened it: torn ends are nobody's work in
+    /// progress.
+    alone: bool,
+    disk: Box<dyn Disk>,
+    writers: [Writer; FILES],
+    /// The latest file that was read: readers ask for one piece after another.
+    reading: Option<(File, Part, StdFile)>,
+    /// The Weights & Biases log of this attempt, below the folder.
+    wandb: Option<String>,
+    tally: StorageTally,
+    healed: Vec<Healed>,
+    appends: u64,
+}
+
+/// A file that is appended to.
+#[derive(Default)]
+struct Writer {
+    open: Option<Open>,
+    pending: Pending,
+}
+
+struct Open {
+    file: StdFile,
+    /// Device and inode: another process may have rotated the name away.
+    identity: (u64, u64),
+    /// The size after the latest append, as far as known.
+    size: u64,
+    /// The file does not end in a newline: the next record starts with one.
+    mid_line: bool,
+}
+
+impl Files {
+    /// The files of a folder.
+    pub(crate) fn new(dir: Dir, rank: Option<u32>, synced: bool, alone: bool) -> Self {
+        Self::of(Some(dir), rank, synced, alone)
+    }
+
+    /// No files: every call is refused.
+    pub(crate) fn nowhere() -> Self {
+        Self::of(None, None, false, false)
+    }
+
+    fn of(dir: Option<Dir>, rank: Option<u32>, synced: bool, alone: bool) -> Self {
+        Self {
+            dir,
+            rank,
+            synced,
+            alone,
+            disk: Box::new(RealDisk),
+            writers: Default::default(),
+            reading: None,
+            wandb: None,
+            tally: StorageTally::default(),
+            healed: Vec::new(),
+            appends: 0,
+        }
+    }
+
+    fn dir(&self) -> io::Result<&Dir> {
+        self.dir.as_ref().ok_or_else(|| io::Error::other("there is no run folder here"))
+    }
+
+    /// Use another disk.
+    pub(crate) fn set_disk(&mut self, disk: Box<dyn Disk>) {
+        self.disk = disk;
+    }
+
+    /// Where the Weights & Biases log goes, below the folder.
+    pub(crate) fn set_wandb(&mut self, path: String) {
+        self.wandb = Some(path);
+    }
+
+    /// What was healed since this was last asked.
+    pub(crate) fn take_healed(&mut self) -> Vec<Healed> {
+        std::mem::take(&mut self.healed)
+    }
+
+    /// How often something was appended, whether or not the disk took it at once.
+    pub(crate) fn appends(&self) -> u64 {
+        self.appends
+    }
+
+    /// What became of records that the disk did not take.
+    pub(crate) fn tally(&self) -> StorageTally {
+        let waiting = self.writers.iter().map(|writer| writer.pending.records()).sum();
+        StorageTally { waiting, ..self.tally.clone() }
+    }
+
+    /// Append whole lines; the size of the file afterwards.
+    pub(crate) fn append(
+        &mut self,
+        file: File,
+        lines: &[u8],
+        sync: bool,
+    ) -> Result<u64, StorageError> {
+        self.appends += 1;
+        let appended = self.try_append(file, lines, sync || self.synced);
+        appended.map_err(|error| self.note(file, &error))
+    }
+
+    fn try_append(&mut self, file: File, lines: &[u8], sync: bool) -> io::Result<u64> {
+        let opened = self.open(file);
+        let writer = &mut self.writers[file as usize];
+        let open = match (opened, &mut writer.open) {
+            (Ok(()), Some(open)) => open,
+            (Ok(()), None) => return Err(io::Error::other("the file was not opened")),
+            (Err(error), _) => {
+                self.tally.refused += writer.pending.hold(lines, 0);
+                return Err(error);
+            }
+        };
+        if open.mid_line && writer.pending.is_empty() {
+            writer.pending.hold(b"\n", 0);
+        }
+        if writer.pending.is_empty() {
+            let (written, result) = write_all(&mut *self.disk, &open.file, lines);
+            open.size += written as u64;
+            if let Err(error) = result {
+                self.tally.refused += writer.pending.hold(lines, written);
+                writer.pending.expect_end(&open.file);
+                return Err(error);
+            }
+        } else {
+            self.tally.refused += writer.pending.hold(lines, 0);
+            writer.pending.write(&mut *self.disk, &open.file)?;
+            open.mid_line = false;
+            open.size = open.file.metadata()?.len();
+        }
+        if rotates(file) {
+            let metadata = open.file.metadata()?;
+            open.size = metadata.len();
+            if metadata.nlink() == 0 {
+                // Rotated and pruned away by another process since it was opened: write it again.
+                writer.open = None;
+                return self.try_append(file, lines, sync);
+            }
+        }
+        if sync {
+            self.disk.sync(&open.file)?;
+        }
+        Ok(open.size)
+    }
+
+    /// Append bytes to a file that is not lines.
+    pub(crate) fn append_bytes(&mut self, file: File, bytes: &[u8]) -> Result<(), StorageError> {
+        self.append(file, bytes, false).map(drop)
+    }
+
+    /// At most `length` bytes of a part from `offset` on.
+    pub(crate) fn read(
+        &mut self,
+        file: File,
+        part: Part,
+        offset: u64,
+        length: u32,
+    ) -> Result<Vec<u8>, StorageError> {
+        /// What one call may ask for: the component's memory is bounded too.
+        const MOST: u32 = 16 << 20;
+        let name = name(file, part);
+        if !matches!(&self.reading, Some((known, p, _)) if (*known, *p) == (file, part)) {
+            let opened = self.dir().and_then(|dir| dir.open(&name));
+            let opened = opened.map_err(|error| storage_error(&name, &error))?;
+            self.reading = Some((file, part, opened.into_std()));
+        }
+        let Some((_, _, opened)) = &self.reading else { return Err(StorageError::NotFound) };
+        let mut bytes = vec![0; length.min(MOST) as usize];
+        let mut filled = 0;
+        while filled < bytes.len() {
+            match opened.read_at(&mut bytes[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(storage_error(&name, &error)),
+            }
+        }
+        bytes.truncate(filled);
+        Ok(bytes)
+    }
+
+    /// A part's size in bytes; 0 where there is none.
+    pub(crate) fn size(&mut self, file: File, part: Part) -> Result<u64, StorageError> {
+        // The name may stand for another file by now.
+        self.reading = None;
+        let name = name(file, part);
+        match self.dir().and_then(|dir| dir.metadata(&name)) {
+            Ok(metadata) => Ok(metadata.len()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(storage_error(&name, &error)),
+        }
+    }
+
+    /// Which parts of a file exist.
+    pub(crate) fn parts(&self, file: File) -> Result<Vec<Part>, StorageError> {
+        let list = || -> io::Result<Vec<Part>> {
+            let mut parts = Vec::new();
+            for entry in self.dir()?.entries()? {
+                let name = entry?.file_name();
+                parts.extend(name.to_str().and_then(|name| part_of_name(file, name)));
+            }
+            Ok(parts)
+        };
+        let mut parts = list().map_err(|error| storage_error("the run folder", &error))?;
+        parts.sort_by_key(|part| (part.rank, std::cmp::Reverse(part.rotated)));
+        Ok(parts)
+    }
+
+    /// Replace a file's content at once.
+    pub(crate) fn replace(&mut self, file: File, content: &[u8]) -> Result<(), StorageError> {
+        let name = name(file, Part { rank: self.rank, rotated: 0 });
+        let replaced = self.dir().and_then(|dir| replace(dir, &name, content));
+        replaced.map_err(|error| self.note(file, &error))
+    }
+
+    /// Bring everything that was appended to the disk.
+    pub(crate) fn sync(&mut self) -> Result<(), StorageError> {
+        let mut first = None;
+        for (at, writer) in self.writers.iter_mut().enumerate() {
+            let Some(open) = &writer.open else { continue };
+            let written = writer.pending.write(&mut *self.disk, &open.file);
+            if let Err(error) = written.and_then(|()| self.disk.sync(&open.file)) {
+                first.get_or_insert((ALL[at], error));
+            }
+        }
+        match first {
+            None => Ok(()),
+            Some((file, error)) => Err(self.note(file, &error)),
+        }
+    }
+
+    /// Try once more to write what waits; what still cannot be written is refused.
+    pub(crate) fn close(&mut self) {
+        for file in ALL {
+            let _ = self.open_pending(file);
+            let writer = &mut self.writers[file as usize];
+            if let Some(open) = &writer.open
+                && let Err(error) = writer.pending.write(&mut *self.disk, &open.file)
+            {
+                let message = storage_error(&name(file, Part { rank: None, rotated: 0 }), &error);
+                self.tally.latest = Some(message.to_string());
+            }
+            self.tally.refused += writer.pending.give_up();
+            writer.open = None;
+        }
+    }
+
+    fn open_pending(&mut self, file: File) -> io::Result<()> {
+        if self.writers[file as usize].pending.is_empty() { Ok(()) } else { self.open(file) }
+    }
+
+    /// The name of the file that this process appends to.
+    fn own_name(&self, file: File) -> io::Result<String> {
+        match (file, &self.wandb) {
+            (File::Wandb, Some(path)) => Ok(path.clone()),
+            (File::Wandb, None) => Err(io::Error::other("this run has no Weights & Biases log")),
+            _ => Ok(name(file, Part { rank: self.rank, rotated: 0 })),
+        }
+    }
+
+    /// Have the file open under its name.
+    fn open(&mut self, file: File) -> io::Result<()> {
+        if let Some(open) = &self.writers[file as usize].open {
+            if !rotates(file) {
+                return Ok(());
+            }
+            let named = self.dir()?.metadata(self.own_name(file)?);
+            if named.is_ok_and(|named| identity(&named) == open.identity) {
+                return Ok(());
+            }
+            // Another process rotated it away: what is half written stays with the old file.
+            let writer = &mut self.writers[file as usize];
+            if let Some(open) = &writer.open {
+                let _ = writer.pending.finish_record(&mut *self.disk, &open.file);
+            }
+            writer.open = None;
+        }
+        let name = self.own_name(file)?;
+        let mut options = OpenOptions::new();
+        options.append(true).create(true).read(true);
+        let dir = self.dir()?;
+        let opened = match dir.open_with(&name, &options) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && file == File::Wandb => {
+                let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+                dir.create_dir_all(folder)?;
+                dir.open_with(&name, &options)?
+            }
+            opened => opened?,
+        };
+        let opened = opened.into_std();
+        let mid_line = if file == File::Wandb { false } else { self.heal(file, &name, &opened)? };
+        let metadata = opened.metadata()?;
+        let identity = (metadata.dev(), metadata.ino());
+        let open = Open { identity, size: metadata.len(), mid_line, file: opened };
+        self.writers[file as usize].open = Some(open);
+        Ok(())
+    }
+
+    /// Count a failure and put it into words.
+    fn note(&mut self, file: File, error: &io::Error) -> StorageError {
+        let name = self.own_name(file).unwrap_or_default();
+        let error = storage_error(&name, error);
+        self.tally.failures += 1;
+        self.tally.latest = Some(error.to_string());
+        error
+    }
+}
+
+/// Every file, in the order of its number.
+const ALL: [File; FILES] = [
+    File::MainLog,
+    File::Metrics,
+    File::Errors,
+    File::Performance,
+    File::Console,
+    File::TimingReport,
+    File::MetricsIndex,
+    File::Wandb,
+];
+
+fn identity(metadata: &cap_std::fs::Metadata) -> (u64, u64) {
+    use cap_std::fs::MetadataExt as _;
+    (metadata.dev(), metadata.ino())
+}
+
+/// Write all bytes; how many were written, and what stopped it if not all were.
+fn write_all(disk: &mut dyn Disk, file: &StdFile, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while written < bytes.len() {
+        match disk.write(file, &bytes[written..]) {
+            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+            Ok(more) => written += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, Ok(()))
+}
+
+/// Replace a file's content: readers see the old or the new, and a crash leaves one of them.
+pub(crate) fn replace(dir: &Dir, name: &str, content: &[u8]) -> io::Result<()> {
+    use std::io::Write as _;
+    let temporary = format!("{name}.new-{}", std::process::id());
+    let write = || -> io::Result<()> {
+        let mut file = dir.create(&temporary)?;
+        file.write_all(content)?;
+        file.sync_data()?;
+        dir.rename(&temporary, dir, name)
+    };
+    let written = write();
+    if written.is_err() {
+        let _ = dir.remove_file(&temporary);
+    }
+    written
+}
+
+/// An error of the system in the words of a person who has to mend it.
+fn storage_error(name: &str, error: &io::Error) -> StorageError {
+    use io::ErrorKind;
+    match error.kind() {
+        ErrorKind::NotFound => StorageError::NotFound,
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            StorageError::Full(format!("{name}: the disk is full ({error}); free some space"))
+        }
+        ErrorKind::FileTooLarge => StorageError::Full(format!(
+            "{name}: the file reached its size limit ({error}); raise `ulimit -f`"
+        )),
+        ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => {
+            StorageError::ReadOnly(format!("{name}: it may not be written ({error})"))
+        }
+        _ => StorageError::Other(format!("{name}: {error}")),
+    }
+}

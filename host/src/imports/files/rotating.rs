@@ -1,0 +1,62 @@
+//! Starting a new file when a log is full.
+
+use std::io;
+
+use model_foundry_guest::imports::{File, Part, StorageError};
+
+use super::{Files, name, part_of_name};
+use crate::locks;
+
+impl Files {
+    /// Start a new file if this one holds at least `at_size` bytes, and keep at most `keep` in all.
+    pub(crate) fn rotate(
+        &mut self,
+        file: File,
+        at_size: u64,
+        keep: u32,
+    ) -> Result<(), StorageError> {
+        let rotated = self.try_rotate(file, at_size, keep.max(1));
+        rotated.map_err(|error| self.note(file, &error))
+    }
+
+    fn try_rotate(&mut self, file: File, at_size: u64, keep: u32) -> io::Result<()> {
+        let own = self.own_name(file)?;
+        let large = |files: &Self| match files.dir()?.metadata(&own) {
+            Ok(metadata) => Ok(metadata.len() >= at_size),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        };
+        if !large(self)? {
+            return Ok(());
+        }
+        // One process rotates at a time; the others find the file small when their turn comes.
+        let _lock = locks::change(self.dir()?)?;
+        if !large(self)? {
+            return Ok(());
+        }
+        // A record that is half on the disk is finished where it began.
+        let writer = &mut self.writers[file as usize];
+        if let Some(open) = &writer.open {
+            writer.pending.finish_record(&mut *self.disk, &open.file)?;
+        }
+        let mut ages: Vec<u32> = Vec::new();
+        let dir = self.dir()?;
+        for entry in dir.entries()? {
+            let found = entry?.file_name();
+            let part = found.to_str().and_then(|found| part_of_name(file, found));
+            ages.extend(part.filter(|part| part.rank == self.rank).map(|part| part.rotated));
+        }
+        ages.sort_unstable_by(|one, other| other.cmp(one));
+        for age in ages {
+            let from = name(file, Part { rank: self.rank, rotated: age });
+            if age + 1 >= keep {
+                dir.remove_file(&from)?;
+            } else {
+                let to = name(file, Part { rank: self.rank, rotated: age + 1 });
+                dir.rename(&from, dir, &to)?;
+            }
+        }
+        self.writers[file as usize].open = None;
+        Ok(())
+    }
+}

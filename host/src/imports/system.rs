@@ -1,0 +1,75 @@
+//! Memory of this process, of a command that it watches, and of the machine.
+
+use model_foundry_guest::imports::SystemMemory;
+use sysinfo::{MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+
+/// Reads memory figures through sysinfo.
+#[derive(Default)]
+pub(crate) struct MachineMemory {
+    /// Made on first use.
+    system: Option<System>,
+}
+
+impl MachineMemory {
+    /// The figures now, in bytes. Where commands are watched, they and their children count as the
+    /// process, and this one, which only watches, does not.
+    pub(crate) fn read(&mut self, watched: &[u32]) -> Result<SystemMemory, String> {
+        let system = match &mut self.system {
+            Some(system) => system,
+            none => none.insert(System::new().map_err(|error| error.to_string())?),
+        };
+        system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
+        let memory = ProcessRefreshKind::nothing().with_memory().without_tasks();
+        let own;
+        let roots = if watched.is_empty() {
+            own = [std::process::id()];
+            // One process is asked for alone: listing all of them takes milliseconds.
+            let pids = [Pid::from_u32(own[0])];
+            system.refresh_processes_specifics(ProcessesToUpdate::Some(&pids), true, memory);
+            &own[..]
+        } else {
+            system.refresh_processes_specifics(ProcessesToUpdate::All, true, memory);
+            watched
+        };
+        let (mut resident, mut address_space) = (0, 0);
+        for pid in family(system, roots) {
+            if let Some(process) = system.process(pid) {
+                resident += process.memory();
+                address_space += process.virtual_memory();
+            }
+        }
+        if resident == 0 && watched.is_empty() {
+            return Err("the operating system does not tell this process' memory".into());
+        }
+        Ok(SystemMemory {
+            process_resident: resident,
+            process_virtual: address_space,
+            machine_total: system.total_memory(),
+            machine_used: system.used_memory(),
+            machine_available: system.available_memory(),
+        })
+    }
+}
+
+/// The processes and all that they started.
+pub(crate) fn descendants(roots: &[u32]) -> Vec<u32> {
+    let Ok(mut system) = System::new() else { return roots.to_vec() };
+    let nothing = ProcessRefreshKind::nothing().without_tasks();
+    system.refresh_processes_specifics(ProcessesToUpdate::All, true, nothing);
+    family(&system, roots).into_iter().map(Pid::as_u32).collect()
+}
+
+fn family(system: &System, roots: &[u32]) -> Vec<Pid> {
+    let mut family: Vec<Pid> = roots.iter().map(|&pid| Pid::from_u32(pid)).collect();
+    let mut at = 0;
+    while at < family.len() {
+        let parent = family[at];
+        for (&pid, process) in system.processes() {
+            if process.parent() == Some(parent) && !family.contains(&pid) {
+                family.push(pid);
+            }
+        }
+        at += 1;
+    }
+    family
+}

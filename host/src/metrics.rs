@@ -1,0 +1,145 @@
+//! The metrics logger.
+
+use model_foundry_guest::Field;
+
+use crate::Result;
+pub use crate::bindings::exports::model_foundry::logging::metrics::{
+    Column, Kind, NamedStatistics, Statistics,
+};
+use crate::convert::fields_to;
+use crate::run::Run;
+
+/// Logs training metrics to metrics.jsonl and keeps their statistics. Clones are the same logger.
+#[derive(Clone)]
+pub struct MetricsLogger {
+    run: Run,
+}
+
+impl MetricsLogger {
+    pub(crate) fn new(run: Run) -> Self {
+        Self { run }
+    }
+
+    /// Log a step's metrics by name. Steps may come in any order, and more than once. `epoch` may be a
+    /// fraction.
+    ///
+    /// # Errors
+    ///
+    /// Under [`OnError::Return`](crate::OnError::Return): if the step could not be kept.
+    pub fn log_step(
+        &self,
+        step: u64,
+        epoch: impl Into<Option<f64>>,
+        metrics: &[Field],
+    ) -> Result<()> {
+        self.log(step, epoch.into(), metrics, false)
+    }
+
+    /// Log metrics whose step is a guess: the line says `"step_inferred":true`.
+    ///
+    /// # Errors
+    ///
+    /// As [`log_step`](Self::log_step).
+    pub fn log_inferred_step(
+        &self,
+        step: u64,
+        epoch: Option<f64>,
+        metrics: &[Field],
+    ) -> Result<()> {
+        self.log(step, epoch, metrics, true)
+    }
+
+    fn log(&self, step: u64, epoch: Option<f64>, metrics: &[Field], inferred: bool) -> Result<()> {
+        let metrics = fields_to(metrics);
+        self.run.keep(|recorder| {
+            recorder.metrics(|logger, store, handle| {
+                logger.call_log_step(store, handle, step, epoch, &metrics, inferred)
+            })
+        })
+    }
+
+    /// Name the columns of rows once, to log rows without their names from then on: the fastest way.
+    /// Floats are written as such.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`](crate::Error::Invalid) if a name stands twice,
+    /// [`Error::Limit`](crate::Error::Limit) if there are too many sets of columns.
+    pub fn columns(&self, names: &[&str]) -> Result<Columns> {
+        let column = |name: &&str| Column { name: (*name).to_owned(), kind: Kind::Float };
+        self.typed_columns(names.iter().map(column).collect())
+    }
+
+    /// As [`columns`](Self::columns), with the kind of each.
+    ///
+    /// # Errors
+    ///
+    /// As [`columns`](Self::columns).
+    pub fn typed_columns(&self, columns: Vec<Column>) -> Result<Columns> {
+        let number = self.run.with(|recorder| recorder.columns(columns))?;
+        Ok(Columns { run: self.run.clone(), number })
+    }
+
+    /// Log an epoch's summary.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`](crate::Error::Invalid) if the epoch is not finite; else as
+    /// [`log_step`](Self::log_step).
+    pub fn log_epoch_summary(&self, epoch: impl Into<f64>, summary: &[Field]) -> Result<()> {
+        let (epoch, summary) = (epoch.into(), fields_to(summary));
+        self.run.keep(|recorder| {
+            recorder.metrics(|logger, store, handle| {
+                logger.call_log_epoch_summary(store, handle, epoch, &summary)
+            })
+        })
+    }
+
+    /// One metric's statistics over what was on disk when the run was opened and what was logged since,
+    /// of the latest attempt where one went over steps again. An unknown metric has count 0.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Storage`](crate::Error::Storage) if the file cannot be read.
+    pub fn statistics(&self, name: &str) -> Result<Statistics> {
+        self.run.with(|recorder| {
+            recorder.metrics(|logger, store, handle| logger.call_statistics(store, handle, name))
+        })
+    }
+
+    /// Every metric's statistics, in order of first appearance.
+    ///
+    /// # Errors
+    ///
+    /// As [`statistics`](Self::statistics).
+    pub fn all_statistics(&self) -> Result<Vec<NamedStatistics>> {
+        self.run.with(|recorder| {
+            recorder.metrics(|logger, store, handle| logger.call_all_statistics(store, handle))
+        })
+    }
+}
+
+/// Columns that were named once.
+#[derive(Clone)]
+pub struct Columns {
+    run: Run,
+    number: u32,
+}
+
+impl Columns {
+    /// Log one row: a value for each of the columns.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`](crate::Error::Invalid) if there are more or fewer values than columns; else as
+    /// [`MetricsLogger::log_step`].
+    #[inline]
+    pub fn log(&self, step: u64, epoch: impl Into<Option<f64>>, values: &[f64]) -> Result<()> {
+        let (number, epoch) = (self.number, epoch.into());
+        self.run.keep(|recorder| {
+            recorder.metrics(|logger, store, handle| {
+                logger.call_log_row(store, handle, number, step, epoch, values)
+            })
+        })
+    }
+}

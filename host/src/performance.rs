@@ -1,0 +1,184 @@
+//! The performance logger.
+
+use model_foundry_guest::Level;
+
+pub use crate::bindings::exports::model_foundry::logging::performance::{
+    Finished, GpuPeak, MemorySample, Peaks, Timing,
+};
+use crate::run::Run;
+use crate::structured::StructuredLogger;
+use crate::{Error, Result};
+
+/// Keeps timings and takes memory samples, in performance.jsonl. Clones are the same logger.
+#[derive(Clone)]
+pub struct PerformanceLogger {
+    run: Run,
+}
+
+impl PerformanceLogger {
+    pub(crate) fn new(run: Run) -> Self {
+        Self { run }
+    }
+
+    /// Time a block: until the guard is dropped, or ended. A block that panics is timed too, and marked as
+    /// failed.
+    ///
+    /// ```
+    /// # let folder = std::env::temp_dir().join(format!("model-foundry-doc-{}", std::process::id()));
+    /// # let run = model_foundry::Run::open(&folder, "timed")?;
+    /// let performance = run.performance();
+    /// {
+    ///     let _timed = performance.time_block("forward");
+    ///     // … the forward pass …
+    /// }
+    /// assert_eq!(performance.statistics("forward")?.count, 1);
+    /// # std::fs::remove_dir_all(folder).ok();
+    /// # Ok::<(), model_foundry::Error>(())
+    /// ```
+    pub fn time_block(&self, name: &str) -> TimedBlock {
+        let block = self.run.keep(|recorder| {
+            recorder
+                .performance(|logger, store, handle| logger.call_begin(store, handle, name))
+                .map(Some)
+        });
+        TimedBlock { performance: self.clone(), block: block.ok().flatten(), log: None }
+    }
+
+    /// Keep a duration that was measured elsewhere, in seconds: a CUDA event's, say, since a block on the
+    /// host measures only the launch of what runs on a GPU.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if it is negative or not finite.
+    pub fn record(&self, name: &str, seconds: f64) -> Result<()> {
+        self.run.keep(|recorder| {
+            recorder
+                .performance(|logger, store, handle| {
+                    logger.call_record_duration(store, handle, name, seconds)
+                })
+                .map(drop)
+        })
+    }
+
+    /// Sample memory: this process', the machine's, and each GPU's. `step` is the training step.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Storage`] if the sample could not be kept.
+    pub fn log_memory_usage(&self, step: Option<u64>) -> Result<MemorySample> {
+        let sample = self.run.sample();
+        self.run.with(|recorder| {
+            recorder.sandbox().powers()?.sample = Some(sample);
+            recorder
+                .performance(|logger, store, handle| logger.call_log_memory(store, handle, step))
+        })
+    }
+
+    /// The statistics of one operation, in seconds. An unknown one has count 0.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Trap`] if the component fails.
+    pub fn statistics(&self, name: &str) -> Result<Timing> {
+        self.run.with(|recorder| {
+            recorder.performance(|logger, store, handle| {
+                Ok(Ok(logger.call_statistics(store, handle, name)?))
+            })
+        })
+    }
+
+    /// The statistics of all operations, the one that took longest in total first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Trap`] if the component fails.
+    pub fn all_statistics(&self) -> Result<Vec<Timing>> {
+        self.run.with(|recorder| {
+            recorder.performance(|logger, store, handle| {
+                Ok(Ok(logger.call_all_statistics(store, handle)?))
+            })
+        })
+    }
+
+    /// Forget the timings; performance.jsonl stays.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Trap`] if the component fails.
+    pub fn reset_timers(&self) -> Result<()> {
+        self.run.with(|recorder| {
+            recorder.performance(|logger, store, handle| Ok(Ok(logger.call_reset(store, handle)?)))
+        })
+    }
+
+    /// Write timing_report.json in the run folder: every operation's statistics, whole or not at all. A
+    /// run also writes it when it ends.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Storage`] if it cannot be written.
+    pub fn export_timing_report(&self) -> Result<()> {
+        self.run.with(|recorder| {
+            recorder.performance(|logger, store, handle| logger.call_export_report(store, handle))
+        })
+    }
+
+    fn end(&self, block: u64, failed: bool) -> Result<Finished> {
+        self.run.with(|recorder| {
+            recorder
+                .performance(|logger, store, handle| logger.call_end(store, handle, block, failed))
+        })
+    }
+}
+
+/// A block that is being timed.
+#[must_use = "the block ends when this is dropped"]
+pub struct TimedBlock {
+    performance: PerformanceLogger,
+    /// None where it could not begin, which has been counted, or where it has ended.
+    block: Option<u64>,
+    log: Option<(StructuredLogger, Level)>,
+}
+
+impl TimedBlock {
+    /// Say "<name> completed in 0.0500s" when it ends, at this level.
+    pub fn log_to(mut self, logger: &StructuredLogger, level: Level) -> Self {
+        self.log = Some((logger.clone(), level));
+        self
+    }
+
+    /// End it now; its seconds, or none if it could not be timed.
+    pub fn end(mut self) -> Option<f64> {
+        self.finish(false)
+    }
+
+    /// End it as failed; its seconds, or none if it could not be timed.
+    pub fn fail(mut self) -> Option<f64> {
+        self.finish(true)
+    }
+
+    fn finish(&mut self, failed: bool) -> Option<f64> {
+        let block = self.block.take()?;
+        let finished = match self.performance.end(block, failed) {
+            Ok(finished) => finished,
+            Err(error) => {
+                // A guard has nobody to return an error to.
+                let _: Result<()> = self.performance.run.keep(|_| match error {
+                    Error::Invalid(message) => Err(Error::Trap(message)),
+                    error => Err(error),
+                });
+                return None;
+            }
+        };
+        if let Some((logger, level)) = &self.log {
+            let _ = logger.log(*level, &finished.message, &[]);
+        }
+        Some(finished.seconds)
+    }
+}
+
+impl Drop for TimedBlock {
+    fn drop(&mut self) {
+        self.finish(std::thread::panicking());
+    }
+}

@@ -1,0 +1,38 @@
+//! Which of several processes this is, and whether they share a disk that mixes their appends.
+
+use std::os::fd::AsFd as _;
+
+use cap_std::fs::Dir;
+
+/// Where launchers tell a process its rank: torchrun and DeepSpeed, Slurm, Open MPI.
+const VARIABLES: [&str; 3] = ["RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK"];
+
+/// The rank that the launcher told.
+pub(crate) fn from_environment() -> Option<u32> {
+    VARIABLES.iter().find_map(|name| std::env::var(name).ok()?.trim().parse().ok())
+}
+
+/// Whether a folder is on a network file system, where `O_APPEND` does not keep the appends of several
+/// machines apart (open(2) says so of NFS). The numbers are from statfs(2) and the Linux sources.
+#[cfg(target_os = "linux")]
+pub(crate) fn on_network_file_system(dir: &Dir) -> bool {
+    const NFS: u64 = 0x6969;
+    const SMB: u64 = 0x517b;
+    const SMB2: u64 = 0xfe53_4d42;
+    const CIFS: u64 = 0xff53_4d42;
+    const LUSTRE: u64 = 0x0bd0_0bd0;
+    const GPFS: u64 = 0x4750_4653;
+    const CEPH: u64 = 0x00c3_6400;
+    const BEEGFS: u64 = 0x1983_0326;
+    const FUSE: u64 = 0x6573_5546;
+    let network = [NFS, SMB, SMB2, CIFS, LUSTRE, GPFS, CEPH, BEEGFS, FUSE];
+    rustix::fs::fstatfs(dir.as_fd())
+        .is_ok_and(|system| network.contains(&((system.f_type as u64) & 0xffff_ffff)))
+}
+
+/// Not known here: sharing a file is the default.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn on_network_file_system(dir: &Dir) -> bool {
+    let _ = dir.as_fd();
+    false
+}

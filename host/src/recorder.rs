@@ -1,0 +1,305 @@
+//! The component's loggers behind one lock: opened when first used, and opened again after a trap.
+
+use model_foundry_guest::config::LoggingConfig;
+use model_foundry_guest::{Field, Level};
+use wasmtime::Store;
+use wasmtime::component::ResourceAny;
+
+use crate::bindings::Logging;
+use crate::bindings::exports::model_foundry::logging::{
+    config, console, errors, metrics, performance, structured,
+};
+use crate::bindings::model_foundry::logging::types;
+use crate::convert::fields_to;
+use crate::imports::State;
+use crate::sandbox::Sandbox;
+use crate::{Error, Result};
+
+/// The answer of a call into the component: a trap outside, an error inside.
+type Answer<R> = wasmtime::Result<Result<R, types::Error>>;
+
+/// Everything a run's loggers are made from.
+pub(crate) struct Recorder {
+    sandbox: Sandbox,
+    config: config::LoggingConfig,
+    metrics_options: metrics::Options,
+    max_errors: u32,
+    rank: Option<u32>,
+    metrics: Option<ResourceAny>,
+    performance: Option<ResourceAny>,
+    errors: Option<ResourceAny>,
+    transcript: Option<ResourceAny>,
+    /// Columns by number: named again after a trap.
+    columns: Vec<Vec<metrics::Column>>,
+    loggers: Vec<Option<Logger>>,
+}
+
+/// A structured logger, with what it takes to make it anew.
+struct Logger {
+    name: String,
+    context: Vec<Field>,
+    started: Option<ResourceAny>,
+}
+
+impl Recorder {
+    pub(crate) fn new(
+        sandbox: Sandbox,
+        config: &LoggingConfig,
+        metrics_options: metrics::Options,
+        rank: Option<u32>,
+    ) -> Self {
+        Self {
+            sandbox,
+            config: config.into(),
+            metrics_options,
+            max_errors: config.max_errors_to_track,
+            rank,
+            metrics: None,
+            performance: None,
+            errors: None,
+            transcript: None,
+            columns: Vec::new(),
+            loggers: Vec::new(),
+        }
+    }
+
+    pub(crate) fn sandbox(&mut self) -> &mut Sandbox {
+        &mut self.sandbox
+    }
+
+    /// The number of columns: the same ones always have the same.
+    pub(crate) fn columns(&mut self, columns: Vec<metrics::Column>) -> Result<u32> {
+        if let Some(at) = self.columns.iter().position(|known| *known == columns) {
+            return Ok(at as u32);
+        }
+        let number =
+            self.metrics(|logger, store, metrics| logger.call_columns(store, metrics, &columns))?;
+        if number as usize == self.columns.len() {
+            self.columns.push(columns);
+        }
+        Ok(number)
+    }
+
+    /// Call the metrics logger.
+    pub(crate) fn metrics<R>(
+        &mut self,
+        call: impl Fn(&metrics::GuestLogger<'_>, &mut Store<State>, ResourceAny) -> Answer<R>,
+    ) -> Result<R> {
+        self.twice(|recorder| {
+            let metrics = match recorder.metrics {
+                Some(metrics) => metrics,
+                None => recorder.open_metrics()?,
+            };
+            recorder.answer(|guest, store| {
+                call(&guest.model_foundry_logging_metrics().logger(), store, metrics)
+            })
+        })
+    }
+
+    fn open_metrics(&mut self) -> Result<ResourceAny> {
+        let options = self.metrics_options.clone();
+        let opened = self.answer(|guest, store| {
+            guest.model_foundry_logging_metrics().logger().call_open(store, &options)
+        })?;
+        for columns in self.columns.clone() {
+            self.answer(|guest, store| {
+                let logger = guest.model_foundry_logging_metrics().logger();
+                logger.call_columns(store, opened, &columns)
+            })?;
+        }
+        self.metrics = Some(opened);
+        Ok(opened)
+    }
+
+    /// Call the performance logger.
+    pub(crate) fn performance<R>(
+        &mut self,
+        call: impl Fn(&performance::GuestLogger<'_>, &mut Store<State>, ResourceAny) -> Answer<R>,
+    ) -> Result<R> {
+        self.twice(|recorder| {
+            let config = recorder.config;
+            let performance = match recorder.performance {
+                Some(performance) => performance,
+                None => recorder.answer(|guest, store| {
+                    guest.model_foundry_logging_performance().logger().call_open(store, config)
+                })?,
+            };
+            recorder.performance = Some(performance);
+            recorder.answer(|guest, store| {
+                call(&guest.model_foundry_logging_performance().logger(), store, performance)
+            })
+        })
+    }
+
+    /// Call the error tracker.
+    pub(crate) fn errors<R>(
+        &mut self,
+        call: impl Fn(&errors::GuestTracker<'_>, &mut Store<State>, ResourceAny) -> Answer<R>,
+    ) -> Result<R> {
+        self.twice(|recorder| {
+            let (most, rank) = (recorder.max_errors, recorder.rank);
+            let errors = match recorder.errors {
+                Some(errors) => errors,
+                None => recorder.answer(|guest, store| {
+                    guest.model_foundry_logging_errors().tracker().call_open(store, most, rank)
+                })?,
+            };
+            recorder.errors = Some(errors);
+            recorder.answer(|guest, store| {
+                call(&guest.model_foundry_logging_errors().tracker(), store, errors)
+            })
+        })
+    }
+
+    /// Call the keeper of console.log.
+    pub(crate) fn transcript<R>(
+        &mut self,
+        call: impl Fn(&console::GuestTranscript<'_>, &mut Store<State>, ResourceAny) -> Answer<R>,
+    ) -> Result<R> {
+        self.twice(|recorder| {
+            let config = recorder.config;
+            let transcript = match recorder.transcript {
+                Some(transcript) => transcript,
+                None => recorder.answer(|guest, store| {
+                    let transcript = guest.model_foundry_logging_console().transcript();
+                    Ok(Ok(transcript.call_constructor(store, config)?))
+                })?,
+            };
+            recorder.transcript = Some(transcript);
+            recorder.answer(|guest, store| {
+                call(&guest.model_foundry_logging_console().transcript(), store, transcript)
+            })
+        })
+    }
+
+    /// A new structured logger's number.
+    pub(crate) fn add_logger(&mut self, name: &str, context: Vec<Field>) -> usize {
+        let logger = Some(Logger { name: name.to_owned(), context, started: None });
+        match self.loggers.iter().position(Option::is_none) {
+            Some(free) => {
+                self.loggers[free] = logger;
+                free
+            }
+            None => {
+                self.loggers.push(logger);
+                self.loggers.len() - 1
+            }
+        }
+    }
+
+    /// Give a structured logger up.
+    pub(crate) fn drop_logger(&mut self, number: usize) {
+        let logger = self.loggers.get_mut(number).and_then(Option::take);
+        if let Some(started) = logger.and_then(|logger| logger.started) {
+            // A trap while it is dropped starts the component anew, and then it is gone as well.
+            let _ = self.sandbox.call(|_, store| started.resource_drop(store));
+        }
+    }
+
+    /// Change a structured logger's base context.
+    pub(crate) fn change_context(
+        &mut self,
+        number: usize,
+        change: impl FnOnce(&mut Vec<Field>),
+    ) -> Result<()> {
+        let logger = self.logger(number)?;
+        change(&mut logger.context);
+        let started = logger.started.take();
+        if let Some(started) = started {
+            self.sandbox.call(|_, store| started.resource_drop(store))?;
+        }
+        Ok(())
+    }
+
+    /// The base context of a structured logger.
+    pub(crate) fn context(&mut self, number: usize) -> Result<Vec<Field>> {
+        Ok(self.logger(number)?.context.clone())
+    }
+
+    /// Log a structured record; the line for the console, if there is one.
+    pub(crate) fn log(
+        &mut self,
+        number: usize,
+        level: Level,
+        message: &str,
+        fields: &[Field],
+    ) -> Result<Option<String>> {
+        let fields = fields_to(fields);
+        self.structured(number, |logger, store, started| {
+            logger.call_log(store, started, level.into(), message, &fields)
+        })
+    }
+
+    /// A structured record as JSON, written nowhere.
+    pub(crate) fn format(
+        &mut self,
+        number: usize,
+        message: &str,
+        fields: &[Field],
+    ) -> Result<String> {
+        let fields = fields_to(fields);
+        self.structured(number, |logger, store, started| {
+            Ok(Ok(logger.call_format(store, started, message, &fields)?))
+        })
+    }
+
+    fn structured<R>(
+        &mut self,
+        number: usize,
+        call: impl Fn(&structured::GuestLogger<'_>, &mut Store<State>, ResourceAny) -> Answer<R>,
+    ) -> Result<R> {
+        self.twice(|recorder| {
+            let config = recorder.config;
+            let logger = recorder.logger(number)?;
+            let started = match logger.started {
+                Some(started) => started,
+                None => {
+                    let (name, context) = (logger.name.clone(), fields_to(&logger.context));
+                    recorder.answer(|guest, store| {
+                        let loggers = guest.model_foundry_logging_structured().logger();
+                        Ok(Ok(loggers.call_constructor(store, &name, config, &context)?))
+                    })?
+                }
+            };
+            recorder.logger(number)?.started = Some(started);
+            recorder.answer(|guest, store| {
+                call(&guest.model_foundry_logging_structured().logger(), store, started)
+            })
+        })
+    }
+
+    fn logger(&mut self, number: usize) -> Result<&mut Logger> {
+        self.loggers
+            .get_mut(number)
+            .and_then(Option::as_mut)
+            .ok_or_else(|| Error::Invalid(format!("there is no logger of number {number}")))
+    }
+
+    /// Call the component; after a trap all that it held is to be opened again.
+    pub(crate) fn answer<R>(
+        &mut self,
+        call: impl FnOnce(&Logging, &mut Store<State>) -> Answer<R>,
+    ) -> Result<R> {
+        let answer = self.sandbox.call(call);
+        if matches!(answer, Err(Error::Trap(_))) {
+            self.metrics = None;
+            self.performance = None;
+            self.errors = None;
+            self.transcript = None;
+            for logger in self.loggers.iter_mut().flatten() {
+                logger.started = None;
+            }
+        }
+        Ok(answer??)
+    }
+
+    /// Do it again if the component trapped before anything was appended: the record is not lost, and not
+    /// there twice.
+    fn twice<R>(&mut self, mut work: impl FnMut(&mut Self) -> Result<R>) -> Result<R> {
+        let before = self.sandbox.powers()?.files.appends();
+        match work(self) {
+            Err(Error::Trap(_)) if self.sandbox.powers()?.files.appends() == before => work(self),
+            result => result,
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The engine, the compiled component, and the ticker that bounds how long it may run.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::{Cache, CacheConfig, Config, Engine, EngineWeak};
+
+use crate::bindings::{Logging, LoggingPre};
+use crate::imports::State;
+use crate::{Error, Result};
+
+/// The logging component, as `cargo xtask component` builds it.
+pub const COMPONENT: &[u8] = include_bytes!("../component/model-foundry-logging.wasm");
+
+/// How often the ticker ticks.
+pub(crate) const TICK: Duration = Duration::from_millis(100);
+
+/// How a runtime is made.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RuntimeOptions {
+    /// Where compiled code is kept between processes; none keeps it nowhere. Default: `model-foundry`
+    /// in the user's cache folder. It must be a folder that nobody else can write.
+    pub cache: Option<PathBuf>,
+    /// Catch the component's traps by signals. Without them it runs about a tenth slower, and shares the
+    /// process with whoever else handles SIGSEGV and SIGILL. Default: true.
+    pub signals: bool,
+    /// Compile on several threads. A process that may have been forked must not. Default: true.
+    pub parallel_compilation: bool,
+}
+
+impl Default for RuntimeOptions {
+    fn default() -> Self {
+        Self { cache: default_cache(), signals: true, parallel_compilation: true }
+    }
+}
+
+/// `$XDG_CACHE_HOME/model-foundry`, or that in the home folder.
+fn default_cache() -> Option<PathBuf> {
+    let absolute =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
+    Some(base.join("model-foundry"))
+}
+
+/// A compiled logging component, ready to be started for any number of runs.
+#[derive(Clone)]
+pub struct Runtime {
+    pub(crate) pre: Arc<LoggingPre<State>>,
+    pub(crate) ticks: Arc<AtomicU64>,
+}
+
+impl Runtime {
+    /// The process' own runtime, with the component that comes with this library. It is made on first
+    /// use.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Component`] if the engine cannot be set up on this machine.
+    pub fn shared() -> Result<Self> {
+        static SHARED: OnceLock<Runtime> = OnceLock::new();
+        if let Some(runtime) = SHARED.get() {
+            return Ok(runtime.clone());
+        }
+        let runtime = Self::new(COMPONENT, &RuntimeOptions::default())?;
+        Ok(SHARED.get_or_init(|| runtime).clone())
+    }
+
+    /// A runtime for a component: ours, or another of the same world.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Component`] if the bytes are no component, or one that needs or offers something else.
+    pub fn new(component: &[u8], options: &RuntimeOptions) -> Result<Self> {
+        let failed = |error: wasmtime::Error| Error::Component(format!("the engine: {error:#}"));
+        let mut config = Config::new();
+        config
+            .wasm_component_model(true)
+            // Calls become a third as dear; the world is synchronous.
+            .concurrency_support(false)
+            .epoch_interruption(true)
+            .parallel_compilation(options.parallel_compilation)
+            // The default of 4 GiB for each memory does not fit under `ulimit -v`, as login nodes set it.
+            .memory_reservation(64 << 20)
+            .memory_guard_size(64 << 10)
+            .memory_reservation_for_growth(16 << 20);
+        if !options.signals {
+            config.signals_based_traps(false);
+            #[expect(unsafe_code, reason = "the only way to set these flags")]
+            // SAFETY: the two mitigations concern untrusted code reading this process' memory by
+            // speculation; wasmtime requires them off where signals are.
+            unsafe {
+                config.cranelift_flag_set("enable_heap_access_spectre_mitigation", "false");
+                config.cranelift_flag_set("enable_table_access_spectre_mitigation", "false");
+            }
+        }
+        if let Some(folder) = &options.cache {
+            let mut cache = CacheConfig::new();
+            cache.with_directory(folder);
+            // A folder that cannot be used costs the compilation at each start, and nothing else.
+            config.cache(Cache::new(cache).ok());
+        }
+        let engine = Engine::new(&config).map_err(failed)?;
+        let component = Component::new(&engine, component).map_err(|error| {
+            Error::Component(format!("this is no component that can be run: {error:#}"))
+        })?;
+        let mut linker = Linker::new(&engine);
+        Logging::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state).map_err(failed)?;
+        let pre =
+            linker.instantiate_pre(&component).and_then(LoggingPre::new).map_err(|error| {
+                Error::Component(format!(
+                    "this component is of another world than logging: {error:#}"
+                ))
+            })?;
+        let ticks = Arc::new(AtomicU64::new(0));
+        start_ticker(engine.weak(), ticks.clone())?;
+        Ok(Self { pre: Arc::new(pre), ticks })
+    }
+}
+
+/// Tick as long as the engine is in use.
+fn start_ticker(engine: EngineWeak, ticks: Arc<AtomicU64>) -> Result<()> {
+    let ticker = move || {
+        while let Some(engine) = engine.upgrade() {
+            ticks.fetch_add(1, Ordering::Relaxed);
+            engine.increment_epoch();
+            drop(engine);
+            std::thread::sleep(TICK);
+        }
+    };
+    std::thread::Builder::new()
+        .name("model-foundry-ticker".into())
+        .stack_size(64 << 10)
+        .spawn(ticker)
+        .map(drop)
+        .map_err(|error| Error::Component(format!("no thread could be started: {error}")))
+}
