@@ -107,8 +107,13 @@ pub trait Imports: Clone {
     /// Append bytes to a file that is not lines.
     fn append_bytes(&self, file: File, bytes: &[u8]) -> Result<(), StorageError>;
     /// At most `length` bytes from `offset` on.
-    fn read(&self, file: File, part: Part, offset: u64, length: u32)
-    -> Result<Vec<u8>, StorageError>;
+    fn read(
+        &self,
+        file: File,
+        part: Part,
+        offset: u64,
+        length: u32,
+    ) -> Result<Vec<u8>, StorageError>;
     /// The size in bytes; 0 where there is no such file.
     fn size(&self, file: File, part: Part) -> Result<u64, StorageError>;
     /// Which parts exist: the shared file's, then the ranks' in order, each oldest first.

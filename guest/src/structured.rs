@@ -198,9 +198,8 @@ impl<I: Imports> StructuredLogger<I> {
         line.push_str(": ");
         push_one_line(line, message);
         let base = self.context.iter().map(|field| (&field.name, &field.value));
-        let base = base.filter(|(name, _)| {
-            with_context && !fields.iter().any(|(field, _)| field == *name)
-        });
+        let base = base
+            .filter(|(name, _)| with_context && !fields.iter().any(|(field, _)| field == *name));
         for (name, value) in base.chain(fields.iter().map(|(name, value)| (name, value))) {
             line.push(' ');
             push_one_line(line, name);

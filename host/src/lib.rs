@@ -21,6 +21,7 @@ mod run;
 mod runtime;
 mod sandbox;
 mod structured;
+mod verification;
 mod watch;
 
 pub use config::{ConfigReader, Durability, ExperimentConfig, Format, LoggingConfig};
@@ -41,4 +42,15 @@ pub use reader::{Damage, Query, RunReader, Series};
 pub use run::{Console, OnError, RUN_DIR_VARIABLE, Run, RunBuilder};
 pub use runtime::{COMPONENT, Runtime, RuntimeOptions};
 pub use structured::StructuredLogger;
+pub use verification::{FileReport, Finding};
 pub use watch::{Event, Output, OutputParser};
+
+/// What the NVIDIA driver says now of every GPU's memory, or why it cannot be told. `library` is the NVML
+/// library to load instead of the system's.
+///
+/// # Errors
+///
+/// One sentence: there is no driver, it cannot be used, or it shows no device.
+pub fn gpu_inventory(library: Option<std::path::PathBuf>) -> Result<GpuInventory, String> {
+    imports::gpu::Gpu::new(library).devices(&[])
+}

@@ -79,6 +79,10 @@ impl RunReader {
         &self.folder
     }
 
+    pub(crate) fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
     /// run.json; none where there is none. An attempt that is running by its word while no process holds
     /// the folder has died.
     ///
@@ -233,7 +237,7 @@ impl RunReader {
         Ok(Damage { lines, first })
     }
 
-    fn answer<R>(
+    pub(crate) fn answer<R>(
         &mut self,
         call: impl FnOnce(&Logging, &mut Store<State>) -> wasmtime::Result<Result<R, types::Error>>,
     ) -> Result<R> {

@@ -66,9 +66,9 @@ fn build() -> Result<Vec<u8>> {
 /// The compiler's flags: SIMD for searching and copying, and no path of this machine in the result.
 fn flags() -> Vec<String> {
     let home = |name: &str, default: &str| {
-        std::env::var_os(name).map(PathBuf::from).or_else(|| {
-            std::env::var_os("HOME").map(|home| Path::new(&home).join(default))
-        })
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(default)))
     };
     let mut flags = vec!["-Ctarget-feature=+simd128".to_owned()];
     let mut remap = |from: &Path, to: &str| {

@@ -2,9 +2,7 @@
 
 use super::bindings::model_foundry::logging::{files, gpu, system};
 use super::bindings::wasi::clocks::{monotonic_clock, wall_clock};
-use crate::imports::{
-    File, GpuDevice, GpuInventory, Imports, Part, StorageError, SystemMemory,
-};
+use crate::imports::{File, GpuDevice, GpuInventory, Imports, Part, StorageError, SystemMemory};
 
 /// The component's host.
 #[derive(Clone, Copy)]

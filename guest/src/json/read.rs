@@ -297,7 +297,8 @@ mod tests {
 
     #[test]
     fn an_object_is_read_member_by_member() {
-        let mut object = Reader::object(r#" {"a":1 , "b\n":"x\"y", "c":{"d":[null,true]}} "#).unwrap();
+        let mut object =
+            Reader::object(r#" {"a":1 , "b\n":"x\"y", "c":{"d":[null,true]}} "#).unwrap();
         assert_eq!(object.next(), Ok(Some(("a", Token::Number("1")))));
         assert_eq!(object.next(), Ok(Some((r"b\n", Token::Text(r#"x\"y"#)))));
         assert_eq!(object.next(), Ok(Some(("c", Token::Object(r#"{"d":[null,true]}"#)))));

@@ -7,7 +7,7 @@ use super::entry::Entry;
 
 /// Where each attempt began.
 #[derive(Clone, Debug, Default)]
-pub struct Attempts {
+pub(super) struct Attempts {
     /// Attempt, lowest step and lowest summarised epoch, in rising order of attempts.
     starts: Vec<Start>,
 }
@@ -21,7 +21,7 @@ struct Start {
 
 impl Attempts {
     /// Take an entry in.
-    pub fn note(&mut self, entry: &Entry<'_>) {
+    pub(super) fn note(&mut self, entry: &Entry<'_>) {
         let at = match self.starts.binary_search_by_key(&entry.attempt, |start| start.attempt) {
             Ok(at) => at,
             Err(at) => {
@@ -31,7 +31,9 @@ impl Attempts {
         };
         let start = &mut self.starts[at];
         match (entry.step, entry.epoch) {
-            (Some(step), _) => start.step = Some(start.step.map_or(step, |lowest| lowest.min(step))),
+            (Some(step), _) => {
+                start.step = Some(start.step.map_or(step, |lowest| lowest.min(step)))
+            }
             (None, Some(epoch)) => {
                 start.epoch = Some(start.epoch.map_or(epoch, |lowest| lowest.min(epoch)));
             }
@@ -40,7 +42,7 @@ impl Attempts {
     }
 
     /// True where a later attempt went over the entry's step, or its summary's epoch, again.
-    pub fn supersede(&self, entry: &Entry<'_>) -> bool {
+    pub(super) fn supersede(&self, entry: &Entry<'_>) -> bool {
         self.starts.iter().rev().take_while(|start| start.attempt > entry.attempt).any(|start| {
             match entry.step {
                 Some(step) => start.step.is_some_and(|lowest| lowest <= step),

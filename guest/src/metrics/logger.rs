@@ -363,7 +363,9 @@ impl<I: Imports> MetricsLogger<I> {
         line.push_str("}\n");
         if line.len() > LARGEST_RECORD {
             let size = line.len() >> 20;
-            return Err(Error::Limit(format!("a record of {size} MiB is too large: at most 16 MiB")));
+            return Err(Error::Limit(format!(
+                "a record of {size} MiB is too large: at most 16 MiB"
+            )));
         }
         Ok(())
     }
@@ -451,10 +453,8 @@ impl Wandb {
     /// Encode what was noted as one history record.
     fn history(&mut self, step: u64, time: u64) {
         let texts = &self.texts;
-        let mut items = self
-            .items
-            .iter()
-            .map(|(name, value)| (&texts[name.clone()], &texts[value.clone()]));
+        let mut items =
+            self.items.iter().map(|(name, value)| (&texts[name.clone()], &texts[value.clone()]));
         self.encoder.history(&mut self.pending, step, time, &mut items);
         self.latest_step = step;
         self.items.clear();

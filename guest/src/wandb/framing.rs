@@ -40,9 +40,7 @@ impl Framer {
     /// Appends the file header; the records follow it.
     pub fn begin(out: &mut Vec<u8>) -> Self {
         out.extend_from_slice(&FILE_HEADER);
-        Self {
-            offset: FILE_HEADER.len(),
-        }
+        Self { offset: FILE_HEADER.len() }
     }
 
     /// Appends one record, cut into chunks as the blocks demand.
@@ -96,11 +94,7 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Vec<u8>>, FramingError> {
     let mut records = Vec::new();
     match read(bytes, &mut records) {
         Ok(()) => Ok(records),
-        Err((offset, problem)) => Err(FramingError {
-            offset,
-            problem,
-            records,
-        }),
+        Err((offset, problem)) => Err(FramingError { offset, problem, records }),
     }
 }
 

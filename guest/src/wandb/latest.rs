@@ -34,11 +34,7 @@ impl Latest {
                 None if self.entries.len() < MAX_SUMMARY_NAMES => {
                     *place = self.entries.len();
                     self.places.insert(name.into(), *place);
-                    self.entries.push(Entry {
-                        name: name.into(),
-                        value: value.to_owned(),
-                        row,
-                    });
+                    self.entries.push(Entry { name: name.into(), value: value.to_owned(), row });
                     *place += 1;
                     return false;
                 }
@@ -55,8 +51,6 @@ impl Latest {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.entries
-            .iter()
-            .map(|entry| (&*entry.name, entry.value.as_str()))
+        self.entries.iter().map(|entry| (&*entry.name, entry.value.as_str()))
     }
 }

@@ -135,9 +135,7 @@ impl Encoder {
         let run = RunRecord {
             run_id: info.id.clone(),
             project: info.project.clone(),
-            config: Some(ConfigRecord {
-                update: config_items(&info.config),
-            }),
+            config: Some(ConfigRecord { update: config_items(&info.config) }),
             display_name: info.name.clone(),
             host: info.host.clone(),
             start_time: Some(Timestamp {
@@ -193,19 +191,14 @@ impl Encoder {
         };
         if step < self.next_step {
             let mut digits = itoa::Buffer::new();
-            put_item(
-                &mut self.row,
-                &[LOGGED_STEP],
-                digits.format(step).as_bytes(),
-            );
+            put_item(&mut self.row, &[LOGGED_STEP], digits.format(step).as_bytes());
         }
         self.next_step = self.next_step.max(step) + 1;
         self.last = Some((step, time));
         self.rows += 1;
         self.put_clock(step, time);
         let length = 1 + encoded_len_varint(step) as u8;
-        self.row
-            .extend_from_slice(&[HISTORY_STEP, length, STEP_NUM]);
+        self.row.extend_from_slice(&[HISTORY_STEP, length, STEP_NUM]);
         encode_varint(step, &mut self.row);
         self.append(RECORD_HISTORY, out);
     }
@@ -236,10 +229,7 @@ impl Encoder {
     pub fn finish(&mut self, out: &mut Vec<u8>, exit_code: i32, time: u64) {
         self.summary(out);
         let seconds = time.saturating_sub(self.started) / 1_000_000;
-        let exit = RunExitRecord {
-            exit_code,
-            runtime: i32::try_from(seconds).unwrap_or(i32::MAX),
-        };
+        let exit = RunExitRecord { exit_code, runtime: i32::try_from(seconds).unwrap_or(i32::MAX) };
         self.message(RecordType::Exit(exit), out);
     }
 
@@ -273,10 +263,7 @@ impl Encoder {
     /// Appends a record that is written but once or twice in a file.
     fn message(&mut self, record_type: RecordType, out: &mut Vec<u8>) {
         self.records += 1;
-        let record = Record {
-            num: self.records,
-            record_type: Some(record_type),
-        };
+        let record = Record { num: self.records, record_type: Some(record_type) };
         self.framer.append(&record.encode_to_vec(), out);
     }
 }

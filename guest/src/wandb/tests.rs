@@ -56,11 +56,7 @@ fn rows(file: &[u8]) -> Vec<Vec<(String, String)>> {
         assert_eq!(items.last(), Some(&("_step".to_owned(), step)));
         items
     };
-    records(file)
-        .into_iter()
-        .filter_map(row)
-        .map(named)
-        .collect()
+    records(file).into_iter().filter_map(row).map(named).collect()
 }
 
 fn pairs(items: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -121,19 +117,14 @@ fn records_come_back_wherever_the_end_of_a_block_cuts_them() {
 fn a_cut_file_gives_the_records_before_the_cut() {
     let written = vec![vec![1; 100], vec![2; BLOCK_SIZE], vec![3; 5]];
     let file = framed(&written);
-    let ends: Vec<_> = (1..=3)
-        .map(|count| framed(&written[..count]).len())
-        .collect();
+    let ends: Vec<_> = (1..=3).map(|count| framed(&written[..count]).len()).collect();
 
     for cut in FILE_HEADER.len()..file.len() {
         let whole = ends.iter().filter(|&&end| end <= cut).count();
         match decode(&file[..cut]) {
             Ok(records) => assert_eq!(records, written[..whole]),
             Err(error) => {
-                assert!(matches!(
-                    error.problem,
-                    Problem::Truncated | Problem::Unfinished
-                ));
+                assert!(matches!(error.problem, Problem::Truncated | Problem::Unfinished));
                 assert_eq!(error.records, written[..whole]);
             }
         }
@@ -151,10 +142,7 @@ fn a_changed_byte_is_found_where_it_is() {
     assert_eq!(error.offset, second);
     assert_eq!(error.problem, Problem::Checksum);
     assert_eq!(error.records, written[..1]);
-    assert_eq!(
-        error.to_string(),
-        ".wandb file, byte 114: the checksum is wrong"
-    );
+    assert_eq!(error.to_string(), ".wandb file, byte 114: the checksum is wrong");
 }
 
 #[test]
@@ -174,29 +162,16 @@ fn a_file_begins_with_the_header_and_the_run() {
     };
     let version = header.version_info.as_ref().expect("a version");
     assert!(version.producer.starts_with("model-foundry "));
-    let RunRecord {
-        run_id,
-        project,
-        config,
-        display_name,
-        host,
-        start_time,
-    } = run;
+    let RunRecord { run_id, project, config, display_name, host, start_time } = run;
     assert_eq!(run_id, "4f1c");
     assert_eq!(project, "lamps");
     assert_eq!(display_name, "first light");
     assert_eq!(host, "node-1");
     let started = start_time.expect("a start");
-    assert_eq!(
-        (started.seconds, started.nanos),
-        (1_700_000_000, 250_000_000)
-    );
+    assert_eq!((started.seconds, started.nanos), (1_700_000_000, 250_000_000));
     let config = config.as_ref().expect("a configuration");
-    let config: Vec<_> = config
-        .update
-        .iter()
-        .map(|item| (item.key.as_str(), item.value_json.as_str()))
-        .collect();
+    let config: Vec<_> =
+        config.update.iter().map(|item| (item.key.as_str(), item.value_json.as_str())).collect();
     let expected = [("learning_rate", "0.001"), ("model", r#"{"layers":2}"#)];
     assert_eq!(config, expected);
 }
@@ -302,21 +277,12 @@ fn the_end_is_the_latest_values_and_the_exit_code() {
     let mut file = Vec::new();
     let mut encoder = Encoder::begin(&info(), &mut file);
     let started = info().started;
-    log(
-        &mut encoder,
-        &mut file,
-        0,
-        started,
-        &[("a", "1"), ("b", "2")],
-    );
+    log(&mut encoder, &mut file, 0, started, &[("a", "1"), ("b", "2")]);
     log(&mut encoder, &mut file, 1, started, &[("b", "Infinity")]);
     encoder.finish(&mut file, 3, started + 61_000_000);
 
     let mut records = records(&file);
-    let exit = RunExitRecord {
-        exit_code: 3,
-        runtime: 61,
-    };
+    let exit = RunExitRecord { exit_code: 3, runtime: 61 };
     assert_eq!(records.pop(), Some(RecordType::Exit(exit)));
     let Some(RecordType::Summary(summary)) = records.pop() else {
         panic!("a summary");
@@ -349,9 +315,7 @@ fn a_run_without_metrics_has_just_an_exit() {
 
 #[test]
 fn names_beyond_the_bound_are_in_the_history_alone() {
-    let names: Vec<_> = (0..=MAX_SUMMARY_NAMES)
-        .map(|name| name.to_string())
-        .collect();
+    let names: Vec<_> = (0..=MAX_SUMMARY_NAMES).map(|name| name.to_string()).collect();
     let mut file = Vec::new();
     let mut encoder = Encoder::begin(&info(), &mut file);
     for step in 0..2 {
@@ -360,11 +324,7 @@ fn names_beyond_the_bound_are_in_the_history_alone() {
     }
     encoder.summary(&mut file);
 
-    assert!(
-        rows(&file)
-            .iter()
-            .all(|row| row.len() == MAX_SUMMARY_NAMES + 2)
-    );
+    assert!(rows(&file).iter().all(|row| row.len() == MAX_SUMMARY_NAMES + 2));
     let Some(RecordType::Summary(summary)) = records(&file).pop() else {
         panic!("a summary");
     };

@@ -1,0 +1,179 @@
+//! The command that is run: its output heard, signals passed on to it, its end.
+
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use model_foundry::{Output, RUN_DIR_VARIABLE, Status};
+use rustix::process::{Pid, Signal, kill_process};
+use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
+use signal_hook::iterator::SignalsInfo;
+use signal_hook::iterator::exfiltrator::WithOrigin;
+use signal_hook::low_level::siginfo::Cause;
+
+/// How many pieces of output may wait: a command that prints faster than it can be logged waits too.
+const WAITING: usize = 256;
+
+/// A piece of output.
+pub(super) struct Heard {
+    pub(super) output: Output,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// How the command ended.
+pub(super) struct Ended {
+    /// Its exit code; 128 and the signal's number where a signal ended it, as shells have it.
+    pub(super) code: i32,
+    signal: Option<i32>,
+}
+
+impl Ended {
+    pub(super) fn status(&self) -> Status {
+        match self.signal.unwrap_or(self.code - 128) {
+            SIGINT | SIGTERM | SIGHUP => Status::Interrupted,
+            _ if self.code == 0 => Status::Completed,
+            _ => Status::Failed,
+        }
+    }
+}
+
+impl From<ExitStatus> for Ended {
+    fn from(status: ExitStatus) -> Self {
+        let signal = status.signal();
+        Self { code: status.code().unwrap_or(128 + signal.unwrap_or(1)), signal }
+    }
+}
+
+/// The command.
+pub(super) struct Child {
+    child: std::process::Child,
+    heard: Receiver<Heard>,
+}
+
+/// Whether a program can be started: named by a path, or found where PATH says.
+pub(super) fn find(program: &str) -> Result<()> {
+    if program.contains('/') {
+        if !Path::new(program).exists() {
+            bail!("{program}: there is no such program");
+        }
+        return Ok(());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if !std::env::split_paths(&path).any(|folder| folder.join(program).is_file()) {
+        bail!("{program}: there is no such program in the folders of PATH");
+    }
+    Ok(())
+}
+
+impl Child {
+    /// Start it. It is told the run folder, and Python is told not to hold its output back.
+    pub(super) fn start(command: &[String], folder: &Path) -> Result<Self> {
+        let mut child = Command::new(&command[0]);
+        child
+            .args(&command[1..])
+            .env(RUN_DIR_VARIABLE, folder)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        if std::env::var_os("PYTHONUNBUFFERED").is_none() {
+            child.env("PYTHONUNBUFFERED", "1");
+        }
+        // Registered before the command exists, so that no signal falls between.
+        let signals =
+            SignalsInfo::<WithOrigin>::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2])
+                .context("signals cannot be passed on")?;
+        // With a handler a write past `ulimit -f` fails, and is counted; without one it would kill us.
+        let seen = std::sync::Arc::default();
+        signal_hook::flag::register(SIGXFSZ, seen).context("SIGXFSZ cannot be handled")?;
+        let mut child =
+            child.spawn().with_context(|| format!("{}: it cannot be started", command[0]))?;
+        let (sender, heard) = sync_channel(WAITING);
+        if let Some(stdout) = child.stdout.take() {
+            listen(stdout, Output::Stdout, sender.clone())?;
+        }
+        if let Some(stderr) = child.stderr.take() {
+            listen(stderr, Output::Stderr, sender)?;
+        }
+        pass_on(signals, child.id())?;
+        Ok(Self { child, heard })
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next piece of output, if it comes in time. It is over when nobody has the pipes open.
+    pub(super) fn heard(&mut self, wait: Duration) -> Result<Heard, RecvTimeoutError> {
+        match self.heard.recv_timeout(wait) {
+            Err(RecvTimeoutError::Timeout) => {
+                // A process that the command left behind may hold the pipes for ever: the command's own end
+                // is the end.
+                match self.child.try_wait() {
+                    Ok(Some(_)) => {
+                        self.heard.recv_timeout(wait).map_err(|_| RecvTimeoutError::Disconnected)
+                    }
+                    _ => Err(RecvTimeoutError::Timeout),
+                }
+            }
+            heard => heard,
+        }
+    }
+
+    pub(super) fn wait(&mut self) -> Result<Ended> {
+        Ok(self.child.wait().context("the command's end cannot be seen")?.into())
+    }
+}
+
+fn listen(
+    mut pipe: impl Read + Send + 'static,
+    output: Output,
+    sender: SyncSender<Heard>,
+) -> Result<()> {
+    let listen = move || {
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            match pipe.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => {
+                    let bytes = buffer[..read].to_vec();
+                    if sender.send(Heard { output, bytes }).is_err() {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+    };
+    thread::Builder::new()
+        .name("output".into())
+        .spawn(listen)
+        .context("no thread can be started")?;
+    Ok(())
+}
+
+/// Pass on the signals that somebody sent to us. Those of the terminal's keys reach the command by
+/// themselves: it is in the same process group.
+fn pass_on(mut signals: SignalsInfo<WithOrigin>, child: u32) -> Result<()> {
+    let Some(child) = i32::try_from(child).ok().and_then(Pid::from_raw) else { return Ok(()) };
+    let pass_on = move || {
+        for origin in &mut signals {
+            if matches!(origin.cause, Cause::Kernel) {
+                continue;
+            }
+            if let Some(signal) = Signal::from_named_raw(origin.signal) {
+                // It may have ended meanwhile.
+                let _ = kill_process(child, signal);
+            }
+        }
+    };
+    thread::Builder::new()
+        .name("signals".into())
+        .spawn(pass_on)
+        .context("no thread can be started")?;
+    Ok(())
+}

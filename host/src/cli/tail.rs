@@ -1,0 +1,148 @@
+//! `model-foundry tail`: the end of one of a run's files, and what comes after.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::ValueEnum;
+use model_foundry::RunReader;
+
+use super::Folder;
+use super::terminal::plain;
+
+/// How often a followed file is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    folder: Folder,
+
+    /// Which file
+    #[arg(long, value_enum, default_value_t = Which::Main)]
+    file: Which,
+
+    /// How many lines
+    #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = 10)]
+    lines: usize,
+
+    /// Go on with what is appended, over rotations, until interrupted
+    #[arg(short, long)]
+    follow: bool,
+
+    /// Print the lines as they stand: main.log, metrics, errors and performance are JSON Lines
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Which {
+    /// main.log
+    Main,
+    /// metrics.jsonl
+    Metrics,
+    /// errors.jsonl
+    Errors,
+    /// performance.jsonl
+    Performance,
+    /// console.log
+    Console,
+}
+
+impl Which {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Main => "main.log",
+            Self::Metrics => "metrics.jsonl",
+            Self::Errors => "errors.jsonl",
+            Self::Performance => "performance.jsonl",
+            Self::Console => "console.log",
+        }
+    }
+}
+
+pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
+    // A folder without a run gets the same answer from every command.
+    RunReader::open(&arguments.folder.dir)?;
+    let path = arguments.folder.dir.join(arguments.file.name());
+    let mut out = io::stdout().lock();
+    let mut print = |bytes: &[u8]| -> io::Result<()> {
+        if arguments.json {
+            out.write_all(bytes)?;
+        } else {
+            out.write_all(plain(&String::from_utf8_lossy(bytes)).as_bytes())?;
+        }
+        out.flush()
+    };
+    let mut follower = match Follower::open(&path) {
+        Ok(follower) => Some(follower),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && arguments.follow => None,
+        Err(error) => return Err(error).with_context(|| path.display().to_string()),
+    };
+    if let Some(follower) = &mut follower {
+        print(&follower.last_lines(arguments.lines)?)?;
+    }
+    while arguments.follow {
+        std::thread::sleep(LOOK);
+        match &mut follower {
+            None => follower = Follower::open(&path).ok(),
+            Some(current) => {
+                print(&current.more()?)?;
+                if current.was_rotated(&path) {
+                    // What came in last before the rotation is read first.
+                    print(&current.more()?)?;
+                    follower = None;
+                }
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads a file that grows.
+struct Follower {
+    file: File,
+    inode: u64,
+}
+
+impl Follower {
+    fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let inode = file.metadata()?.ino();
+        Ok(Self { file, inode })
+    }
+
+    /// The last lines; what comes after them is read next.
+    fn last_lines(&mut self, lines: usize) -> io::Result<Vec<u8>> {
+        const PIECE: u64 = 64 << 10;
+        let end = self.file.seek(SeekFrom::End(0))?;
+        let (mut start, mut bytes) = (end, Vec::new());
+        // One newline more than lines: the one before the first of them.
+        while start > 0 && bytes.iter().filter(|&&byte| byte == b'\n').count() <= lines {
+            let from = start.saturating_sub(PIECE);
+            let mut piece = vec![0; (start - from) as usize];
+            self.file.seek(SeekFrom::Start(from))?;
+            self.file.read_exact(&mut piece)?;
+            piece.extend_from_slice(&bytes);
+            bytes = piece;
+            start = from;
+        }
+        self.file.seek(SeekFrom::Start(end))?;
+        let all: Vec<&[u8]> = bytes.split_inclusive(|&byte| byte == b'\n').collect();
+        Ok(all[all.len().saturating_sub(lines)..].concat())
+    }
+
+    fn more(&mut self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn was_rotated(&self, path: &Path) -> bool {
+        std::fs::metadata(path).map_or(true, |named| named.ino() != self.inode)
+    }
+}

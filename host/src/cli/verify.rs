@@ -1,0 +1,66 @@
+//! `model-foundry verify`: damaged lines in a run's files, found and mended.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use model_foundry::RunReader;
+
+use super::Folder;
+use super::terminal::{BAD, FAINT, GOOD, PLAIN, counted, plain};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    folder: Folder,
+
+    /// Move damaged lines to <file>.torn; nothing is deleted. Not while the run is being logged
+    #[arg(long)]
+    repair: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
+    let mut reader = RunReader::open(&arguments.folder.dir)?;
+    let reports = if arguments.repair { reader.repair()? } else { reader.verify()? };
+    let damaged = reports.iter().any(|report| !report.findings.is_empty());
+    let mut out = anstream::stdout().lock();
+    if arguments.json {
+        serde_json::to_writer_pretty(&mut out, &reports)?;
+        writeln!(out)?;
+    } else {
+        for report in &reports {
+            if report.findings.is_empty() {
+                let lines = counted(report.good_lines, "line");
+                writeln!(out, "{GOOD}ok{PLAIN}       {}  {FAINT}{lines}{PLAIN}", report.file)?;
+                continue;
+            }
+            let damaged = counted(report.findings.len() as u64 + report.more, "damaged line");
+            let good = counted(report.good_lines, "good one");
+            let (style, word) = if arguments.repair { (GOOD, "mended ") } else { (BAD, "damaged") };
+            writeln!(out, "{style}{word}{PLAIN}  {}  {damaged}, {good}", report.file)?;
+            for finding in &report.findings {
+                writeln!(
+                    out,
+                    "  line {}, {} from byte {}: {}",
+                    finding.line,
+                    counted(finding.length, "byte"),
+                    finding.offset,
+                    plain(&finding.problem)
+                )?;
+            }
+            if report.more > 0 {
+                writeln!(out, "  and {}", counted(report.more, "more line"))?;
+            }
+            if arguments.repair {
+                writeln!(out, "  moved to {}.torn", report.file)?;
+            }
+        }
+    }
+    out.flush()?;
+    // Damage is an answer that a script must be able to act on.
+    Ok(if damaged && !arguments.repair { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
