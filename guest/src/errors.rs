@@ -295,8 +295,11 @@ fn each_entry<I: Imports>(imports: &I, visit: &mut dyn FnMut(ErrorEntry)) -> Res
     for part in imports.parts(File::Errors)? {
         let mut lines = Lines::open(imports, File::Errors, part)?;
         while let Some(line) = lines.next()? {
-            match line.text().and_then(ErrorEntry::read) {
-                Ok(entry) => visit(entry),
+            match line.read(ErrorEntry::read) {
+                Ok(found) => {
+                    damaged += u64::from(found.fragment.is_some());
+                    visit(found.record);
+                }
                 Err(_) => damaged += 1,
             }
         }

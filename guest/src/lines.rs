@@ -2,6 +2,7 @@
 
 use crate::Result;
 use crate::imports::{File, Imports, Part};
+use crate::json::Problem;
 
 /// How much is read at a time.
 const PIECE: u32 = 1 << 20;
@@ -24,9 +25,48 @@ pub struct Line<'a> {
     pub torn: bool,
 }
 
+/// What every record begins with. A quote inside a string is escaped, so that it cannot stand in one.
+const RECORD_START: &[u8] = b"{\"timestamp\":\"";
+
+/// A record that a line holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found<'a, T> {
+    /// Its text.
+    pub text: &'a str,
+    /// What was read from it.
+    pub record: T,
+    /// How many bytes of the line before it are a torn record's, and what is wrong with them.
+    pub fragment: Option<(usize, Problem)>,
+}
+
 impl<'a> Line<'a> {
-    /// The line as text, or why it is none.
-    pub fn text(&self) -> Result<&'a str, &'static str> {
+    /// Read the line's record, or say why there is none.
+    ///
+    /// A process that is killed inside a write leaves a fragment without a newline, and the record that
+    /// another process appends next stands on the same line: that one is whole, and is found.
+    pub fn read<T>(
+        &self,
+        read: impl Fn(&'a str) -> Result<T, Problem>,
+    ) -> Result<Found<'a, T>, Problem> {
+        let whole = self.text().and_then(|text| Ok((text, read(text)?)));
+        let problem = match whole {
+            Ok((text, record)) => return Ok(Found { text, record, fragment: None }),
+            Err(problem) => problem,
+        };
+        if self.torn || self.bytes.is_empty() {
+            return Err(problem);
+        }
+        let start = memchr::memmem::rfind(self.bytes, RECORD_START).filter(|at| *at > 0);
+        let tail = start.and_then(|at| std::str::from_utf8(&self.bytes[at..]).ok());
+        match (start, tail.map(|text| (text, read(text)))) {
+            (Some(at), Some((text, Ok(record)))) => {
+                Ok(Found { text, record, fragment: Some((at, problem)) })
+            }
+            _ => Err(problem),
+        }
+    }
+
+    fn text(&self) -> Result<&'a str, Problem> {
         if self.length as usize > LONGEST {
             return Err("the line is longer than 32 MiB");
         }

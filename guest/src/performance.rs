@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::config::LoggingConfig;
 use crate::imports::{File, GpuInventory, Imports, SystemMemory};
 use crate::json::{self, Reader, Token, unescape};
-use crate::lines::Lines;
+use crate::lines::{Found, Lines};
 use crate::names::Names;
 use crate::rotation::RotatingLog;
 use crate::statistics::Statistics;
@@ -404,7 +404,7 @@ fn each_line<I: Imports>(imports: &I, visit: &mut dyn FnMut(Line)) -> Result<()>
     for part in imports.parts(File::Performance)? {
         let mut lines = Lines::open(imports, File::Performance, part)?;
         while let Some(line) = lines.next()? {
-            if let Ok(Some(line)) = line.text().and_then(read_line) {
+            if let Ok(Found { record: Some(line), .. }) = line.read(read_line) {
                 visit(line);
             }
         }

@@ -17,7 +17,7 @@ pub struct Finding {
     pub line: u64,
     /// Where it starts, in bytes.
     pub offset: u64,
-    /// Its length in bytes, its newline included.
+    /// Its length in bytes, with the newline unless a good record follows on the same line.
     pub length: u64,
     /// What is wrong.
     pub problem: String,
@@ -45,15 +45,22 @@ pub fn check<I: Imports>(imports: &I, file: File, part: Part) -> Result<Report> 
     let mut report = Report::default();
     let mut lines = Lines::open(imports, file, part)?;
     while let Some(line) = lines.next()? {
-        let Err(problem) = line.text().and_then(judge) else {
-            report.good_lines += 1;
-            continue;
+        let (length, problem) = match line.read(judge) {
+            Ok(found) => {
+                report.good_lines += 1;
+                match found.fragment {
+                    // The record behind the fragment is good: what is damaged ends where it begins.
+                    Some((length, problem)) => (length as u64, problem),
+                    None => continue,
+                }
+            }
+            Err(problem) => (line.length, problem),
         };
         if report.findings.len() < MOST_FINDINGS {
             report.findings.push(Finding {
                 line: line.number,
                 offset: line.offset,
-                length: line.length,
+                length,
                 problem: problem.to_owned(),
             });
         } else {

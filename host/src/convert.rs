@@ -5,7 +5,7 @@ use model_foundry_guest::{Field, Level, Value};
 
 use crate::Error;
 use crate::bindings::exports::model_foundry::logging::config;
-use crate::bindings::model_foundry::logging::types;
+use crate::bindings::exports::model_foundry::logging::types;
 
 impl From<Level> for types::Level {
     fn from(level: Level) -> Self {

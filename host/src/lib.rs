@@ -14,6 +14,7 @@ mod locks;
 mod manifest;
 mod metrics;
 mod performance;
+mod queue;
 mod rank;
 mod reader;
 mod recorder;
@@ -21,6 +22,7 @@ mod run;
 mod runtime;
 mod sandbox;
 mod structured;
+mod termination;
 mod verification;
 mod watch;
 

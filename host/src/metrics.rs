@@ -2,12 +2,13 @@
 
 use model_foundry_guest::Field;
 
-use crate::Result;
 pub use crate::bindings::exports::model_foundry::logging::metrics::{
     Column, Kind, NamedStatistics, Statistics,
 };
 use crate::convert::fields_to;
+use crate::recorder::Recorder;
 use crate::run::Run;
+use crate::{Error, Result};
 
 /// Logs training metrics to metrics.jsonl and keeps their statistics. Clones are the same logger.
 #[derive(Clone)]
@@ -51,11 +52,26 @@ impl MetricsLogger {
 
     fn log(&self, step: u64, epoch: Option<f64>, metrics: &[Field], inferred: bool) -> Result<()> {
         let metrics = fields_to(metrics);
-        self.run.keep(|recorder| {
+        let record = move |recorder: &mut Recorder| {
             recorder.metrics(|logger, store, handle| {
                 logger.call_log_step(store, handle, step, epoch, &metrics, inferred)
             })
-        })
+        };
+        self.submit(record)
+    }
+
+    /// Keep a record now, or under `buffered` soon.
+    fn submit(
+        &self,
+        record: impl FnOnce(&mut Recorder) -> Result<()> + Send + 'static,
+    ) -> Result<()> {
+        match self.run.queue() {
+            Some((queue, time)) => {
+                queue.push(time, Box::new(record));
+                Ok(())
+            }
+            None => self.run.keep(record),
+        }
     }
 
     /// Name the columns of rows once, to log rows without their names from then on: the fastest way.
@@ -76,8 +92,9 @@ impl MetricsLogger {
     ///
     /// As [`columns`](Self::columns).
     pub fn typed_columns(&self, columns: Vec<Column>) -> Result<Columns> {
+        let width = columns.len();
         let number = self.run.with(|recorder| recorder.columns(columns))?;
-        Ok(Columns { run: self.run.clone(), number })
+        Ok(Columns { run: self.run.clone(), number, width })
     }
 
     /// Log an epoch's summary.
@@ -88,7 +105,10 @@ impl MetricsLogger {
     /// [`log_step`](Self::log_step).
     pub fn log_epoch_summary(&self, epoch: impl Into<f64>, summary: &[Field]) -> Result<()> {
         let (epoch, summary) = (epoch.into(), fields_to(summary));
-        self.run.keep(|recorder| {
+        if !epoch.is_finite() {
+            return Err(Error::Invalid(format!("the epoch must be a finite number, not {epoch}")));
+        }
+        self.submit(move |recorder| {
             recorder.metrics(|logger, store, handle| {
                 logger.call_log_epoch_summary(store, handle, epoch, &summary)
             })
@@ -102,7 +122,7 @@ impl MetricsLogger {
     ///
     /// [`Error::Storage`](crate::Error::Storage) if the file cannot be read.
     pub fn statistics(&self, name: &str) -> Result<Statistics> {
-        self.run.with(|recorder| {
+        self.run.after_all(|recorder| {
             recorder.metrics(|logger, store, handle| logger.call_statistics(store, handle, name))
         })
     }
@@ -113,7 +133,7 @@ impl MetricsLogger {
     ///
     /// As [`statistics`](Self::statistics).
     pub fn all_statistics(&self) -> Result<Vec<NamedStatistics>> {
-        self.run.with(|recorder| {
+        self.run.after_all(|recorder| {
             recorder.metrics(|logger, store, handle| logger.call_all_statistics(store, handle))
         })
     }
@@ -124,6 +144,7 @@ impl MetricsLogger {
 pub struct Columns {
     run: Run,
     number: u32,
+    width: usize,
 }
 
 impl Columns {
@@ -136,6 +157,18 @@ impl Columns {
     #[inline]
     pub fn log(&self, step: u64, epoch: impl Into<Option<f64>>, values: &[f64]) -> Result<()> {
         let (number, epoch) = (self.number, epoch.into());
+        if let Some((queue, time)) = self.run.queue() {
+            // A row that does not fit must not reach the batch of others.
+            if values.len() != self.width {
+                return Err(Error::Invalid(format!(
+                    "{} columns need as many values, not {}",
+                    self.width,
+                    values.len()
+                )));
+            }
+            queue.push_row(number, time, step, epoch.unwrap_or(f64::NAN), values);
+            return Ok(());
+        }
         self.run.keep(|recorder| {
             recorder.metrics(|logger, store, handle| {
                 logger.call_log_row(store, handle, number, step, epoch, values)

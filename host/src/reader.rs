@@ -11,7 +11,7 @@ use crate::bindings::Logging;
 use crate::bindings::exports::model_foundry::logging::metrics as component;
 pub use crate::bindings::exports::model_foundry::logging::metrics::{Query, Series};
 use crate::bindings::exports::model_foundry::logging::performance::{Peaks, Timing};
-use crate::bindings::model_foundry::logging::types;
+use crate::bindings::exports::model_foundry::logging::types;
 use crate::errors::ErrorReport;
 use crate::imports::clocks::Clock;
 use crate::imports::files::{Files, name};

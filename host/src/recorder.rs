@@ -6,12 +6,13 @@ use wasmtime::Store;
 use wasmtime::component::ResourceAny;
 
 use crate::bindings::Logging;
+use crate::bindings::exports::model_foundry::logging::types;
 use crate::bindings::exports::model_foundry::logging::{
     config, console, errors, metrics, performance, structured,
 };
-use crate::bindings::model_foundry::logging::types;
 use crate::convert::fields_to;
 use crate::imports::State;
+use crate::queue::Rows;
 use crate::sandbox::Sandbox;
 use crate::{Error, Result};
 
@@ -78,6 +79,27 @@ impl Recorder {
             self.columns.push(columns);
         }
         Ok(number)
+    }
+
+    /// Log rows in one call.
+    pub(crate) fn log_rows(&mut self, rows: &Rows) -> Result<()> {
+        let Rows { columns, times, steps, epochs, values } = rows;
+        self.metrics(|logger, store, metrics| {
+            logger.call_log_rows(store, metrics, *columns, times, steps, epochs, values)
+        })
+    }
+
+    /// Work as if it were this time, in microseconds since 1970-01-01T00:00:00Z: that of the call, for
+    /// what was buffered since.
+    pub(crate) fn at<R>(
+        &mut self,
+        time: u64,
+        work: impl FnOnce(&mut Self) -> Result<R>,
+    ) -> Result<R> {
+        self.sandbox.powers()?.time_of_call = Some(time);
+        let result = work(self);
+        self.sandbox.powers()?.time_of_call = None;
+        result
     }
 
     /// Call the metrics logger.

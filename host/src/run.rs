@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
@@ -25,11 +26,13 @@ use crate::locks;
 use crate::manifest::{self, Host, Manifest, Status};
 use crate::metrics::MetricsLogger;
 use crate::performance::PerformanceLogger;
+use crate::queue::Queue;
 use crate::rank;
 use crate::recorder::Recorder;
 use crate::runtime::Runtime;
 use crate::sandbox::Sandbox;
 use crate::structured::StructuredLogger;
+use crate::termination::{Flush, flush_on_termination};
 use crate::{Error, Result};
 
 /// The variable by which `model-foundry run` tells a library in its command which run folder to join.
@@ -253,9 +256,25 @@ impl RunBuilder {
         let sandbox = Sandbox::start(&runtime, Powers::new(files, self.clock.clone()))?;
         let recorder = Recorder::new(sandbox, &config, options, rank.or(shard));
         let least = config.file_level.min(config.console_level);
+        let recorder = Arc::new(Mutex::new(recorder));
+        let reporter = Arc::new(Reporter {
+            console: self.console,
+            on_error: self.on_error,
+            said: false.into(),
+        });
+        let queue = if config.durability == Durability::Buffered {
+            let interval = Duration::from_millis(config.flush_interval_ms.into());
+            let reporter = reporter.clone();
+            let report = move |error: &Error| reporter.report(error);
+            Some(Queue::start(recorder.clone(), interval, report)?)
+        } else {
+            None
+        };
         let run = Run {
             inner: Arc::new(Inner {
-                recorder: Mutex::new(recorder),
+                queue,
+                reporter,
+                recorder,
                 gpu: Mutex::new(Sampler { gpu, seen, memory: MachineMemory::default() }),
                 watched: Mutex::new(Vec::new()),
                 folder,
@@ -264,14 +283,15 @@ impl RunBuilder {
                 attempt: Mutex::new(attempt),
                 config,
                 least,
-                console: self.console,
-                on_error: self.on_error,
-                said: AtomicBool::new(false),
                 clock: self.clock,
                 rank,
                 _live: live,
             }),
         };
+        if run.inner.queue.is_some() {
+            let inner: Arc<dyn Flush> = run.inner.clone();
+            flush_on_termination(Arc::downgrade(&inner));
+        }
         run.heal(alone)?;
         if !self.watches_command && std::env::var_os(RUN_DIR_VARIABLE).is_some() {
             run.inner.attempt.lock().mark_library(&run.inner.dir);
@@ -290,7 +310,10 @@ pub struct Run {
 }
 
 struct Inner {
-    recorder: Mutex<Recorder>,
+    /// Where records wait under `buffered`.
+    queue: Option<Queue>,
+    reporter: Arc<Reporter>,
+    recorder: Arc<Mutex<Recorder>>,
     gpu: Mutex<Sampler>,
     watched: Mutex<Vec<u32>>,
     folder: PathBuf,
@@ -300,10 +323,6 @@ struct Inner {
     config: LoggingConfig,
     /// The least grave level that goes anywhere.
     least: Level,
-    console: Console,
-    on_error: OnError,
-    /// Whether a record that could not be kept has been said.
-    said: AtomicBool,
     clock: Clock,
     rank: Option<u32>,
     _live: locks::Lock,
@@ -416,7 +435,8 @@ impl Run {
 
     /// What became of records that the storage did not take at once.
     pub fn storage(&self) -> StorageTally {
-        self.with(|recorder| Ok(recorder.sandbox().powers()?.files.tally())).unwrap_or_default()
+        self.after_all(|recorder| Ok(recorder.sandbox().powers()?.files.tally()))
+            .unwrap_or_default()
     }
 
     /// How often the component failed and was started anew.
@@ -435,7 +455,7 @@ impl Run {
     ///
     /// [`Error::Storage`] if the disk refuses.
     pub fn sync(&self) -> Result<()> {
-        self.with(|recorder| {
+        self.after_all(|recorder| {
             recorder
                 .metrics(|logger, store, metrics| logger.call_checkpoint(store, metrics, None))?;
             let synced = recorder.sandbox().powers()?.files.sync();
@@ -467,36 +487,46 @@ impl Run {
         work(&mut self.inner.recorder.lock())
     }
 
-    /// Keep a record: what goes wrong is counted, said once, and returned only if that was asked for or it
-    /// is the caller's own fault.
+    /// Work with them after all that was logged before.
+    pub(crate) fn after_all<R>(&self, work: impl FnOnce(&mut Recorder) -> Result<R>) -> Result<R> {
+        self.flush();
+        self.with(work)
+    }
+
+    /// Keep a record now: what goes wrong is counted, said once, and returned only if that was asked for
+    /// or it is the caller's own fault.
     pub(crate) fn keep<R: Default>(
         &self,
         work: impl FnOnce(&mut Recorder) -> Result<R>,
     ) -> Result<R> {
-        match self.with(work) {
-            Err(error) if !matches!(error, Error::Invalid(_)) => {
-                if !self.inner.said.swap(true, Ordering::Relaxed) {
-                    self.say(&format!(
-                        "model-foundry: a record could not be kept at once ({error}); further \
-                         failures are counted in run.json"
-                    ));
-                }
-                match self.inner.on_error {
-                    OnError::Report => Ok(R::default()),
-                    OnError::Return => Err(error),
-                }
-            }
-            result => result,
-        }
+        self.inner.reporter.judge(self.with(work))
+    }
+
+    /// The queue under `buffered`, and the time now: a record that goes into it carries when it was
+    /// logged.
+    #[inline]
+    pub(crate) fn queue(&self) -> Option<(&Queue, u64)> {
+        self.inner.queue.as_ref().map(|queue| (queue, self.inner.clock.now()))
+    }
+
+    /// How often a call had to wait because the queue of `buffered` was full.
+    pub fn queue_waits(&self) -> u64 {
+        self.inner.queue.as_ref().map_or(0, Queue::waits)
+    }
+
+    /// Write what is buffered. Under the other durabilities nothing is.
+    pub fn flush(&self) {
+        self.inner.flush();
     }
 
     /// Put a line on the console.
     pub(crate) fn say(&self, line: &str) {
-        match &self.inner.console {
-            Console::Stderr => eprintln!("{line}"),
-            Console::Silent => {}
-            Console::Custom(say) => say(line),
-        }
+        self.inner.reporter.say(line);
+    }
+
+    /// What says lines, for a record that is buffered.
+    pub(crate) fn reporter(&self) -> Arc<Reporter> {
+        self.inner.reporter.clone()
     }
 
     /// Sample memory, outside the component's lock.
@@ -534,11 +564,62 @@ impl Run {
     }
 }
 
+/// Says what belongs on the console, and once that records could not be kept.
+pub(crate) struct Reporter {
+    console: Console,
+    on_error: OnError,
+    said: AtomicBool,
+}
+
+impl Reporter {
+    /// Put a line on the console.
+    pub(crate) fn say(&self, line: &str) {
+        match &self.console {
+            Console::Stderr => eprintln!("{line}"),
+            Console::Silent => {}
+            Console::Custom(say) => say(line),
+        }
+    }
+
+    fn judge<R: Default>(&self, result: Result<R>) -> Result<R> {
+        match result {
+            Err(error) if !matches!(error, Error::Invalid(_)) => {
+                self.report(&error);
+                match self.on_error {
+                    OnError::Report => Ok(R::default()),
+                    OnError::Return => Err(error),
+                }
+            }
+            result => result,
+        }
+    }
+
+    fn report(&self, error: &Error) {
+        if !self.said.swap(true, Ordering::Relaxed) {
+            self.say(&format!(
+                "model-foundry: a record could not be kept at once ({error}); further failures are \
+                 counted in run.json"
+            ));
+        }
+    }
+}
+
+impl Flush for Inner {
+    fn flush(&self) {
+        if let Some(queue) = &self.queue {
+            queue.flush();
+        }
+    }
+}
+
 impl Inner {
     fn finish(&self, status: Status, exit_code: Option<i32>) {
         let mut attempt = self.attempt.lock();
         if attempt.has_ended() {
             return;
+        }
+        if let Some(queue) = &self.queue {
+            queue.close();
         }
         let mut recorder = self.recorder.lock();
         let code = exit_code.unwrap_or(i32::from(status != Status::Completed));

@@ -26,7 +26,7 @@ struct Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         let number = self.number;
-        let _ = self.run.with(|recorder| {
+        let _ = self.run.after_all(|recorder| {
             recorder.drop_logger(number);
             Ok(())
         });
@@ -136,13 +136,31 @@ impl StructuredLogger {
     fn change_context(&self, change: impl FnOnce(&mut Vec<Field>)) {
         let number = self.shared.number;
         // The context is kept on this side: there is nothing that the caller could do about a trap.
-        let _ = self.shared.run.with(|recorder| recorder.change_context(number, change));
+        let _ = self.shared.run.after_all(|recorder| recorder.change_context(number, change));
     }
 
     #[cold]
     fn log_wanted(&self, level: Level, message: &str, fields: &[Field]) -> Result<()> {
         let run = &self.shared.run;
-        let line = run.keep(|recorder| recorder.log(self.shared.number, level, message, fields))?;
+        let number = self.shared.number;
+        // An error must be on the disk when this returns, after all that came before it.
+        if level < Level::Error
+            && let Some((queue, time)) = run.queue()
+        {
+            let (message, fields, reporter) = (message.to_owned(), fields.to_vec(), run.reporter());
+            queue.push(
+                time,
+                Box::new(move |recorder| {
+                    if let Some(line) = recorder.log(number, level, &message, &fields)? {
+                        reporter.say(&line);
+                    }
+                    Ok(())
+                }),
+            );
+            return Ok(());
+        }
+        run.flush();
+        let line = run.keep(|recorder| recorder.log(number, level, message, fields))?;
         if let Some(line) = line {
             run.say(&line);
         }

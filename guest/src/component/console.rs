@@ -1,10 +1,10 @@
 use std::cell::RefCell;
 
 use super::bindings::exports::model_foundry::logging::{config, console as exported};
-use super::{Component, Host, fields_to, imported};
+use super::{Component, Host, fields_to, types};
 use crate::console::{Event, Parser, Stream};
 use crate::transcript::Transcript;
-use imported::types::Error;
+use types::Error;
 
 impl exported::Guest for Component {
     type Parser = ConsoleParser;

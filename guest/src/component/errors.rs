@@ -1,9 +1,9 @@
 use std::cell::RefCell;
 
 use super::bindings::exports::model_foundry::logging::errors as exported;
-use super::{Component, Host, fields_from, imported};
+use super::{Component, Host, fields_from, types};
 use crate::errors::{ErrorEntry, ErrorReport, ErrorTracker};
-use imported::types::{Error, Field};
+use types::{Error, Field};
 
 impl exported::Guest for Component {
     type Tracker = Tracker;

@@ -1,11 +1,11 @@
 use std::cell::RefCell;
 
 use super::bindings::exports::model_foundry::logging::metrics as exported;
-use super::{Component, Host, fields_from, imported};
+use super::{Component, Host, fields_from, types};
 use crate::metrics::{Column, Kind, MetricsLogger, MetricsReader, Options, Query, Tally};
 use crate::statistics::Statistics;
 use crate::wandb::RunInfo;
-use imported::types::{Error, Field};
+use types::{Error, Field};
 
 impl exported::Guest for Component {
     type Logger = Logger;

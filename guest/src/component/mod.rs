@@ -2,9 +2,7 @@
 //! and the logic's.
 
 #[expect(
-    missing_docs,
     unsafe_code,
-    unreachable_pub,
     clippy::all,
     reason = "generated; the documentation stands in wit/"
 )]
@@ -27,15 +25,15 @@ mod performance;
 mod structured;
 mod verification;
 
-use bindings::model_foundry::logging as imported;
+use bindings::exports::model_foundry::logging::types;
 use host::Host;
 
 /// What implements the exported interfaces.
 struct Component;
 
-impl From<imported::types::Value> for crate::Value {
-    fn from(value: imported::types::Value) -> Self {
-        use imported::types::Value;
+impl From<types::Value> for crate::Value {
+    fn from(value: types::Value) -> Self {
+        use types::Value;
         match value {
             Value::Null => Self::Null,
             Value::Boolean(boolean) => Self::Boolean(boolean),
@@ -47,7 +45,7 @@ impl From<imported::types::Value> for crate::Value {
     }
 }
 
-impl From<crate::Value> for imported::types::Value {
+impl From<crate::Value> for types::Value {
     fn from(value: crate::Value) -> Self {
         use crate::Value;
         match value {
@@ -61,20 +59,17 @@ impl From<crate::Value> for imported::types::Value {
     }
 }
 
-fn fields_from(fields: Vec<imported::types::Field>) -> Vec<crate::Field> {
+fn fields_from(fields: Vec<types::Field>) -> Vec<crate::Field> {
     fields.into_iter().map(|field| (field.name, field.value.into())).collect()
 }
 
-fn fields_to(fields: Vec<crate::Field>) -> Vec<imported::types::Field> {
-    fields
-        .into_iter()
-        .map(|(name, value)| imported::types::Field { name, value: value.into() })
-        .collect()
+fn fields_to(fields: Vec<crate::Field>) -> Vec<types::Field> {
+    fields.into_iter().map(|(name, value)| types::Field { name, value: value.into() }).collect()
 }
 
-impl From<imported::types::Level> for crate::Level {
-    fn from(level: imported::types::Level) -> Self {
-        use imported::types::Level;
+impl From<types::Level> for crate::Level {
+    fn from(level: types::Level) -> Self {
+        use types::Level;
         match level {
             Level::Debug => Self::Debug,
             Level::Info => Self::Info,
@@ -85,7 +80,7 @@ impl From<imported::types::Level> for crate::Level {
     }
 }
 
-impl From<crate::Level> for imported::types::Level {
+impl From<crate::Level> for types::Level {
     fn from(level: crate::Level) -> Self {
         use crate::Level;
         match level {
@@ -98,7 +93,7 @@ impl From<crate::Level> for imported::types::Level {
     }
 }
 
-impl From<crate::Error> for imported::types::Error {
+impl From<crate::Error> for types::Error {
     fn from(error: crate::Error) -> Self {
         use crate::Error;
         match error {

@@ -1,10 +1,10 @@
 use std::cell::RefCell;
 
 use super::bindings::exports::model_foundry::logging::{config, performance as exported};
-use super::{Component, Host, imported};
+use super::{Component, Host, types};
 use crate::performance::{Finished, Peaks, PerformanceLogger, Timings};
 use crate::statistics::Statistics;
-use imported::types::Error;
+use types::Error;
 
 impl exported::Guest for Component {
     type Logger = Logger;

@@ -1,7 +1,7 @@
 use std::cell::RefCell;
 
 use super::bindings::exports::model_foundry::logging::{config, structured as exported};
-use super::{Component, Host, fields_from, imported};
+use super::{Component, Host, fields_from, types};
 use crate::structured::StructuredLogger;
 
 impl exported::Guest for Component {
@@ -11,30 +11,26 @@ impl exported::Guest for Component {
 pub(super) struct Logger(RefCell<StructuredLogger<Host>>);
 
 impl exported::GuestLogger for Logger {
-    fn new(
-        name: String,
-        config: config::LoggingConfig,
-        context: Vec<imported::types::Field>,
-    ) -> Self {
+    fn new(name: String, config: config::LoggingConfig, context: Vec<types::Field>) -> Self {
         let context = fields_from(context);
         Self(RefCell::new(StructuredLogger::new(&Host, &name, &config.into(), context)))
     }
 
     fn log(
         &self,
-        level: imported::types::Level,
+        level: types::Level,
         message: String,
-        fields: Vec<imported::types::Field>,
-    ) -> Result<Option<String>, imported::types::Error> {
+        fields: Vec<types::Field>,
+    ) -> Result<Option<String>, types::Error> {
         let fields = fields_from(fields);
         Ok(self.0.borrow_mut().log(level.into(), &message, &fields)?)
     }
 
-    fn format(&self, message: String, fields: Vec<imported::types::Field>) -> String {
+    fn format(&self, message: String, fields: Vec<types::Field>) -> String {
         self.0.borrow().format(&message, &fields_from(fields))
     }
 
-    fn update_context(&self, fields: Vec<imported::types::Field>) {
+    fn update_context(&self, fields: Vec<types::Field>) {
         self.0.borrow_mut().update_context(fields_from(fields));
     }
 

@@ -8,7 +8,7 @@ use super::row::{Head, NonFinite, last_of_each, write_number};
 use super::tally::Tally;
 use crate::imports::{File, Imports, Part};
 use crate::json;
-use crate::lines::Lines;
+use crate::lines::{Found, Lines};
 use crate::statistics::Statistics;
 use crate::structured::LARGEST_RECORD;
 use crate::timestamp::Timestamps;
@@ -268,8 +268,10 @@ impl<I: Imports> MetricsLogger<I> {
     pub fn checkpoint(&mut self, exit_code: Option<i32>) -> Result<()> {
         let time = self.imports.now();
         if let Some(mut wandb) = self.wandb.take() {
-            if let Some(exit_code) = exit_code {
-                wandb.encoder.finish(&mut wandb.pending, exit_code, time);
+            match exit_code {
+                Some(exit_code) => wandb.encoder.finish(&mut wandb.pending, exit_code, time),
+                // Readers take the latest values from summaries alone.
+                None => wandb.encoder.summary(&mut wandb.pending),
             }
             self.imports.append_bytes(File::Wandb, &wandb.pending)?;
             wandb.pending.clear();
@@ -416,8 +418,7 @@ impl<I: Imports> MetricsLogger<I> {
             let mut lines =
                 Lines::range(&self.imports, File::Metrics, self.part, 0, self.earlier.size);
             while let Some(line) = lines.next()? {
-                let Ok(text) = line.text() else { continue };
-                let Ok(entry) = Entry::read(text) else { continue };
+                let Ok(Found { record: entry, .. }) = line.read(Entry::read) else { continue };
                 match pass {
                     Pass::Attempts => attempts.note(&entry),
                     Pass::Statistics => {

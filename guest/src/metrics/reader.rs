@@ -4,7 +4,7 @@ use super::attempts::Attempts;
 use super::entry::Entry;
 use super::tally::Tally;
 use crate::imports::{File, Imports, Part};
-use crate::lines::Lines;
+use crate::lines::{Found, Lines};
 use crate::{Error, Result};
 
 /// Which entries a reader gives.
@@ -179,9 +179,11 @@ impl<I: Imports> MetricsReader<I> {
     /// Put the part's next line that the query asks for into its cursor.
     fn advance(&mut self, cursor: &mut Cursor<I>) -> Result<()> {
         while let Some(line) = cursor.lines.next()? {
-            let text = line.text();
-            match text.and_then(|text| Entry::read(text).map(|entry| (text, entry))) {
-                Ok((text, entry)) => {
+            match line.read(Entry::read) {
+                Ok(Found { text, record: entry, fragment }) => {
+                    if let Some((_, problem)) = fragment {
+                        self.damage.note(cursor.part, line.number, problem);
+                    }
                     if self.query.takes(&entry) && !self.attempts.supersede(&entry) {
                         cursor.step = entry.step.unwrap_or(cursor.step);
                         cursor.next = Some(text.to_owned());
@@ -203,8 +205,12 @@ impl<I: Imports> MetricsReader<I> {
         for &(part, size) in &self.parts {
             let mut lines = Lines::range(&self.imports, File::Metrics, part, 0, size);
             while let Some(line) = lines.next()? {
-                let read = line.text().and_then(Entry::read).and_then(|entry| visit(&entry));
-                if let Err(problem) = read {
+                let read = line.read(Entry::read);
+                let problem = match read {
+                    Ok(found) => visit(&found.record).err().or(found.fragment.map(|(_, p)| p)),
+                    Err(problem) => Some(problem),
+                };
+                if let Some(problem) = problem {
                     self.damage.note(part, line.number, problem);
                 }
             }

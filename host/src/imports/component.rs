@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use model_foundry_guest::imports as guest;
 
 use super::State;
-use crate::bindings::model_foundry::logging::{files, gpu, system, types};
+use crate::bindings::model_foundry::logging::{files, gpu, system};
 use crate::bindings::wasi::clocks::{monotonic_clock, wall_clock};
 
 impl State {
@@ -20,7 +20,7 @@ impl State {
 
 impl wall_clock::Host for State {
     fn now(&mut self) -> wasmtime::Result<wall_clock::Datetime> {
-        let now = self.powers.clock.now();
+        let now = self.powers.now();
         Ok(wall_clock::Datetime {
             seconds: now / 1_000_000,
             nanoseconds: (now % 1_000_000) as u32 * 1_000,
@@ -33,8 +33,6 @@ impl monotonic_clock::Host for State {
         Ok(self.powers.clock.monotonic())
     }
 }
-
-impl types::Host for State {}
 
 impl files::Host for State {
     fn append(

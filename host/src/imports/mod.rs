@@ -27,13 +27,19 @@ pub(crate) struct MemorySample {
 pub(crate) struct Powers {
     pub(crate) files: Files,
     pub(crate) clock: Clock,
+    /// What the wall clock answers for a record that was buffered: when it was logged.
+    pub(crate) time_of_call: Option<u64>,
     /// What `gpu.devices` and `system.memory` answer next.
     pub(crate) sample: Option<MemorySample>,
 }
 
 impl Powers {
     pub(crate) fn new(files: Files, clock: Clock) -> Self {
-        Self { files, clock, sample: None }
+        Self { files, clock, time_of_call: None, sample: None }
+    }
+
+    fn now(&self) -> u64 {
+        self.time_of_call.unwrap_or_else(|| self.clock.now())
     }
 
     fn gpu(&self) -> Result<GpuInventory, String> {

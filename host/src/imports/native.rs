@@ -38,7 +38,7 @@ impl NativeImports {
 
 impl Imports for NativeImports {
     fn now(&self) -> u64 {
-        self.0.borrow().clock.now()
+        self.0.borrow().now()
     }
 
     fn monotonic(&self) -> u64 {

@@ -1,0 +1,53 @@
+//! What is buffered is written when the process is told to end.
+
+use std::sync::{Once, Weak};
+
+use parking_lot::Mutex;
+use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
+
+/// What is done when the process is told to end.
+pub(crate) trait Flush: Send + Sync {
+    /// Write what is buffered.
+    fn flush(&self);
+}
+
+static RUNS: Mutex<Vec<Weak<dyn Flush>>> = Mutex::new(Vec::new());
+
+/// Flush this when SIGTERM, SIGINT or SIGHUP comes. A signal that nobody else had a handler for then ends
+/// the process as it would have; one that somebody had is left to them.
+pub(crate) fn flush_on_termination(run: Weak<dyn Flush>) {
+    let mut runs = RUNS.lock();
+    runs.retain(|known| known.strong_count() > 0);
+    runs.push(run);
+    drop(runs);
+    static STARTED: Once = Once::new();
+    STARTED.call_once(|| {
+        let taken: Vec<i32> =
+            [SIGTERM, SIGINT, SIGHUP].into_iter().filter(|signal| is_caught(*signal)).collect();
+        let Ok(mut signals) = Signals::new([SIGTERM, SIGINT, SIGHUP]) else { return };
+        let listen = move || {
+            for signal in signals.forever() {
+                let runs: Vec<_> = RUNS.lock().iter().filter_map(Weak::upgrade).collect();
+                for run in runs {
+                    run.flush();
+                }
+                if !taken.contains(&signal) {
+                    let _ = emulate_default_handler(signal);
+                }
+            }
+        };
+        // Without the thread the signal still ends the process by its default after the handlers.
+        let _ = std::thread::Builder::new().name("model-foundry-signals".into()).spawn(listen);
+    });
+}
+
+/// Whether this process has a handler for a signal already (proc(5), SigCgt). Where that cannot be seen,
+/// there is none.
+fn is_caught(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    caught.is_some_and(|mask| mask & (1 << (signal - 1)) != 0)
+}
