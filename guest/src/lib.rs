@@ -16,6 +16,8 @@ pub mod imports;
 pub mod json;
 pub mod level;
 pub mod lines;
+#[cfg(test)]
+mod memory;
 pub mod metrics;
 pub mod names;
 pub mod performance;

@@ -119,6 +119,7 @@ impl<I: Imports> Lines<I> {
     }
 
     /// The next line that is not empty; none at the end.
+    #[expect(clippy::should_implement_trait, reason = "an iterator could not lend its lines")]
     pub fn next(&mut self) -> Result<Option<Line<'_>>> {
         let (start, stop, torn) = loop {
             match memchr::memchr(b'\n', &self.buffer[self.searched..]) {
@@ -157,6 +158,11 @@ impl<I: Imports> Lines<I> {
             length,
             torn,
         }))
+    }
+
+    /// How many lines have been passed, empty ones too.
+    pub fn count(&self) -> u64 {
+        self.number
     }
 
     /// Read one more piece; false at the end.

@@ -68,8 +68,7 @@ impl Statistics {
         let before = sample - self.mean;
         self.mean += before / self.count as f64;
         self.squares += before * (sample - self.mean);
-        self.min = self.min.min(sample);
-        self.max = self.max.max(sample);
+        self.note_extremes(sample, sample);
         self.last = sample;
         self.sketch.add(sample);
     }
@@ -83,8 +82,7 @@ impl Statistics {
             self.mean += apart * other / both;
             self.squares += later.squares + apart * apart * own * other / both;
             self.count += later.count;
-            self.min = self.min.min(later.min);
-            self.max = self.max.max(later.max);
+            self.note_extremes(later.min, later.max);
             self.last = later.last;
             self.sketch.merge(&later.sketch);
         }
@@ -92,6 +90,17 @@ impl Statistics {
         self.positive_infinity += later.positive_infinity;
         self.negative_infinity += later.negative_infinity;
         self.first_non_finite_step = self.first_non_finite_step.or(later.first_non_finite_step);
+    }
+
+    /// Not `f64::min` and `f64::max`: which zero they take of −0 and +0 differs between processors, and the
+    /// bytes must not.
+    fn note_extremes(&mut self, low: f64, high: f64) {
+        if low < self.min {
+            self.min = low;
+        }
+        if high > self.max {
+            self.max = high;
+        }
     }
 
     /// The sample standard deviation (n − 1); 0 for fewer than two samples.
@@ -140,6 +149,22 @@ impl Sketch {
         let magnitude = magnitude >> self.coarseness;
         // −0 and +0 share bucket 0 with the smallest positive numbers; negatives count down from −1.
         if sample < 0.0 { -1 - magnitude } else { magnitude }
+    }
+
+    /// The coarseness, and each bucket with its count.
+    pub(crate) fn parts(&self) -> (u32, Vec<(i32, u64)>) {
+        (self.coarseness, self.keys.iter().copied().zip(self.counts.iter().copied()).collect())
+    }
+
+    /// A sketch of its parts; none if they are not a sketch's.
+    pub(crate) fn from_parts(coarseness: u32, buckets: &[(i32, u64)]) -> Option<Self> {
+        let rising = buckets.windows(2).all(|pair| pair[0].0 < pair[1].0);
+        // 18 bits of exponent and mantissa can be given up before nothing is left.
+        if coarseness > 18 || buckets.len() > BUCKETS || !rising {
+            return None;
+        }
+        let (keys, counts) = buckets.iter().copied().unzip();
+        Some(Self { coarseness, keys, counts, latest: 0 })
     }
 
     /// The middle of a bucket.

@@ -51,8 +51,8 @@ impl Attempted {
             wandb_id: wandb_id.clone(),
             ..Attempt::default()
         });
-        if manifest.configuration.is_empty() {
-            manifest.configuration = crate::config::as_json(config);
+        if !manifest.configuration.contains_key("logging") {
+            manifest.configuration.extend(crate::config::as_json(config));
         }
         manifest.write(dir).map_err(|error| {
             Error::path(folder.join(MANIFEST), format!("it cannot be written: {error}"))

@@ -1,7 +1,5 @@
 //! The generated side of the component model: private, so that the public interface is ours.
 
-#![expect(clippy::all, reason = "generated; documented in wit/")]
-
 wasmtime::component::bindgen!({
     path: "../wit",
     world: "logging",

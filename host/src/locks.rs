@@ -47,11 +47,20 @@ pub(crate) fn join(dir: &Dir) -> io::Result<(bool, Lock)> {
 
 /// Whether a process takes part in the run at present.
 pub(crate) fn is_live(dir: &Dir) -> bool {
+    // Trying takes the lock for a moment: no process may be joining then.
+    let change = open_to_read(dir, ".change.lock");
+    let _changing = change.as_ref().map(File::lock);
+    is_live_now(dir)
+}
+
+/// The same for a caller that holds [`change`]: no process joins as long as it does.
+pub(crate) fn is_live_now(dir: &Dir) -> bool {
+    open_to_read(dir, ".live.lock")
+        .is_some_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
+fn open_to_read(dir: &Dir, name: &str) -> Option<File> {
     let mut options = OpenOptions::new();
     options.read(true);
-    let open = |name| Some(dir.open_with(name, &options).ok()?.into_std());
-    // Trying takes the lock for a moment: no process may be joining then.
-    let change = open(".change.lock");
-    let _changing = change.as_ref().map(File::lock);
-    open(".live.lock").is_some_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+    Some(dir.open_with(name, &options).ok()?.into_std())
 }

@@ -10,6 +10,30 @@ use crate::recorder::Recorder;
 use crate::run::Run;
 use crate::{Error, Result};
 
+/// An epoch, which may be a fraction, or none: made from any number, or from `Option<f64>`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Epoch(Option<f64>);
+
+macro_rules! epoch_from {
+    ($($number:ty)*) => {
+        $(impl From<$number> for Epoch {
+            fn from(epoch: $number) -> Self {
+                Self(Some(epoch as f64))
+            }
+        }
+)*
+    };
+}
+
+epoch_from! { f64 f32 u64 u32 usize i64 i32 }
+
+/// The one kind of option, so that `None` needs no type.
+impl From<Option<f64>> for Epoch {
+    fn from(epoch: Option<f64>) -> Self {
+        Self(epoch)
+    }
+}
+
 /// Logs training metrics to metrics.jsonl and keeps their statistics. Clones are the same logger.
 #[derive(Clone)]
 pub struct MetricsLogger {
@@ -21,19 +45,13 @@ impl MetricsLogger {
         Self { run }
     }
 
-    /// Log a step's metrics by name. Steps may come in any order, and more than once. `epoch` may be a
-    /// fraction.
+    /// Log a step's metrics by name. Steps may come in any order, and more than once.
     ///
     /// # Errors
     ///
     /// Under [`OnError::Return`](crate::OnError::Return): if the step could not be kept.
-    pub fn log_step(
-        &self,
-        step: u64,
-        epoch: impl Into<Option<f64>>,
-        metrics: &[Field],
-    ) -> Result<()> {
-        self.log(step, epoch.into(), metrics, false)
+    pub fn log_step(&self, step: u64, epoch: impl Into<Epoch>, metrics: &[Field]) -> Result<()> {
+        self.log(step, epoch.into().0, metrics, false)
     }
 
     /// Log metrics whose step is a guess: the line says `"step_inferred":true`.
@@ -101,10 +119,14 @@ impl MetricsLogger {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`](crate::Error::Invalid) if the epoch is not finite; else as
+    /// [`Error::Invalid`](crate::Error::Invalid) if there is no finite epoch; else as
     /// [`log_step`](Self::log_step).
-    pub fn log_epoch_summary(&self, epoch: impl Into<f64>, summary: &[Field]) -> Result<()> {
-        let (epoch, summary) = (epoch.into(), fields_to(summary));
+    pub fn log_epoch_summary(&self, epoch: impl Into<Epoch>, summary: &[Field]) -> Result<()> {
+        let summary = fields_to(summary);
+        let Some(epoch) = epoch.into().0 else {
+            return Err(Error::Invalid("a summary needs an epoch".into()));
+        };
+        // Found now and not in the background: it is the caller's mistake.
         if !epoch.is_finite() {
             return Err(Error::Invalid(format!("the epoch must be a finite number, not {epoch}")));
         }
@@ -155,8 +177,8 @@ impl Columns {
     /// [`Error::Invalid`](crate::Error::Invalid) if there are more or fewer values than columns; else as
     /// [`MetricsLogger::log_step`].
     #[inline]
-    pub fn log(&self, step: u64, epoch: impl Into<Option<f64>>, values: &[f64]) -> Result<()> {
-        let (number, epoch) = (self.number, epoch.into());
+    pub fn log(&self, step: u64, epoch: impl Into<Epoch>, values: &[f64]) -> Result<()> {
+        let (number, epoch) = (self.number, epoch.into().0);
         if let Some((queue, time)) = self.run.queue() {
             // A row that does not fit must not reach the batch of others.
             if values.len() != self.width {
@@ -174,5 +196,24 @@ impl Columns {
                 logger.call_log_row(store, handle, number, step, epoch, values)
             })
         })
+    }
+
+    /// Log many rows in one write. `times` are in microseconds since 1970-01-01T00:00:00Z, an epoch of NaN
+    /// is none, and `values` has the rows one after another. Under `buffered` too they are written when
+    /// this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`](crate::Error::Invalid) if the lengths do not fit each other; else as
+    /// [`MetricsLogger::log_step`].
+    pub fn log_many(
+        &self,
+        times: &[u64],
+        steps: &[u64],
+        epochs: &[f64],
+        values: &[f64],
+    ) -> Result<()> {
+        self.run.flush();
+        self.run.keep(|recorder| recorder.log_rows(self.number, times, steps, epochs, values))
     }
 }

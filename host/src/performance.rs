@@ -21,7 +21,7 @@ impl PerformanceLogger {
     }
 
     /// Time a block: until the guard is dropped, or ended. A block that panics is timed too, and marked as
-    /// failed.
+    /// failed; one that is left by `?` is not, as the guard cannot see that: [`time`](Self::time) can.
     ///
     /// ```
     /// # let folder = std::env::temp_dir().join(format!("model-foundry-doc-{}", std::process::id()));
@@ -44,6 +44,21 @@ impl PerformanceLogger {
         TimedBlock { performance: self.clone(), block: block.ok().flatten(), log: None }
     }
 
+    /// Time a block that may fail: it is marked as failed where it returns an error.
+    ///
+    /// # Errors
+    ///
+    /// Those of the block.
+    pub fn time<T, E>(&self, name: &str, block: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        let timed = self.time_block(name);
+        let result = block();
+        match &result {
+            Ok(_) => timed.end(),
+            Err(_) => timed.fail(),
+        };
+        result
+    }
+
     /// Keep a duration that was measured elsewhere, in seconds: a CUDA event's, say, since a block on the
     /// host measures only the launch of what runs on a GPU.
     ///
@@ -60,17 +75,19 @@ impl PerformanceLogger {
         })
     }
 
-    /// Sample memory: this process', the machine's, and each GPU's. `step` is the training step.
+    /// Sample memory: this process', the machine's, and each GPU's. `step` is the training step. None if
+    /// the sample could not be kept.
     ///
     /// # Errors
     ///
-    /// [`Error::Storage`] if the sample could not be kept.
-    pub fn log_memory_usage(&self, step: Option<u64>) -> Result<MemorySample> {
+    /// Under [`OnError::Return`](crate::OnError::Return): if it could not be kept.
+    pub fn log_memory_usage(&self, step: Option<u64>) -> Result<Option<MemorySample>> {
         let sample = self.run.sample();
-        self.run.with(|recorder| {
+        self.run.keep(|recorder| {
             recorder.sandbox().powers()?.sample = Some(sample);
-            recorder
-                .performance(|logger, store, handle| logger.call_log_memory(store, handle, step))
+            let logged = recorder
+                .performance(|logger, store, handle| logger.call_log_memory(store, handle, step));
+            logged.map(Some)
         })
     }
 

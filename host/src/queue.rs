@@ -34,13 +34,13 @@ type Record = Box<dyn FnOnce(&mut Recorder) -> Result<()> + Send>;
 
 /// Rows of the same columns, one after another.
 #[derive(Default)]
-pub(crate) struct Rows {
-    pub(crate) columns: u32,
-    pub(crate) times: Vec<u64>,
-    pub(crate) steps: Vec<u64>,
+struct Rows {
+    columns: u32,
+    times: Vec<u64>,
+    steps: Vec<u64>,
     /// NaN for none.
-    pub(crate) epochs: Vec<f64>,
-    pub(crate) values: Vec<f64>,
+    epochs: Vec<f64>,
+    values: Vec<f64>,
 }
 
 impl Rows {
@@ -212,9 +212,11 @@ fn write(shared: &Shared, recorder: &Mutex<Recorder>, interval: Duration, report
     let mut waiting = shared.waiting.lock();
     loop {
         let deadline = Instant::now() + interval;
-        while !(waiting.closed || waiting.flush || waiting.rows >= WAKING)
-            && !shared.work.wait_until(&mut waiting, deadline).timed_out()
-        {}
+        while !(waiting.closed || waiting.flush || waiting.rows >= WAKING) {
+            if shared.work.wait_until(&mut waiting, deadline).timed_out() {
+                break;
+            }
+        }
         waiting.flush = false;
         if waiting.jobs.is_empty() {
             if waiting.closed {
@@ -234,7 +236,8 @@ fn write(shared: &Shared, recorder: &Mutex<Recorder>, interval: Duration, report
             let mut recorder = recorder.lock();
             let written = match job {
                 Job::Rows(mut rows) => {
-                    let written = recorder.log_rows(&rows);
+                    let Rows { columns, times, steps, epochs, values } = &rows;
+                    let written = recorder.log_rows(*columns, times, steps, epochs, values);
                     rows.clear();
                     emptied.push(rows);
                     written

@@ -1,15 +1,17 @@
-//! Reading a run folder back. Nothing in it is changed.
+//! Reading a run folder back. Nothing in it is changed; only the index of a large metrics.jsonl is kept
+//! beside it, where that may be written.
 
 use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
+pub use model_foundry_guest::metrics::Query;
 use wasmtime::Store;
 use wasmtime::component::ResourceAny;
 
 use crate::bindings::Logging;
 use crate::bindings::exports::model_foundry::logging::metrics as component;
-pub use crate::bindings::exports::model_foundry::logging::metrics::{Query, Series};
+pub use crate::bindings::exports::model_foundry::logging::metrics::Series;
 use crate::bindings::exports::model_foundry::logging::performance::{Peaks, Timing};
 use crate::bindings::exports::model_foundry::logging::types;
 use crate::errors::ErrorReport;
@@ -219,6 +221,8 @@ impl RunReader {
     }
 
     fn open_metrics(&mut self, query: Query) -> Result<ResourceAny> {
+        let Query { first_step, last_step, summaries, all_attempts } = query;
+        let query = component::Query { first_step, last_step, summaries, all_attempts };
         self.answer(|guest, store| {
             guest.model_foundry_logging_metrics().reader().call_open(store, query)
         })

@@ -12,7 +12,6 @@ use crate::bindings::exports::model_foundry::logging::{
 };
 use crate::convert::fields_to;
 use crate::imports::State;
-use crate::queue::Rows;
 use crate::sandbox::Sandbox;
 use crate::{Error, Result};
 
@@ -82,10 +81,16 @@ impl Recorder {
     }
 
     /// Log rows in one call.
-    pub(crate) fn log_rows(&mut self, rows: &Rows) -> Result<()> {
-        let Rows { columns, times, steps, epochs, values } = rows;
+    pub(crate) fn log_rows(
+        &mut self,
+        columns: u32,
+        times: &[u64],
+        steps: &[u64],
+        epochs: &[f64],
+        values: &[f64],
+    ) -> Result<()> {
         self.metrics(|logger, store, metrics| {
-            logger.call_log_rows(store, metrics, *columns, times, steps, epochs, values)
+            logger.call_log_rows(store, metrics, columns, times, steps, epochs, values)
         })
     }
 

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use crate::attempt::Attempted;
 use crate::bindings::exports::model_foundry::logging::metrics as component;
 use crate::bindings::model_foundry::logging::files;
-use crate::config::ExperimentConfig;
+use crate::config::{ConfigReader, ExperimentConfig, Format};
 use crate::errors::ErrorTracker;
 use crate::imports::clocks::Clock;
 use crate::imports::files::{Disk, Files, Healed, StorageTally};
@@ -65,7 +65,8 @@ pub struct RunBuilder {
     experiment: String,
     folder: Option<PathBuf>,
     runs_dir: PathBuf,
-    config: ExperimentConfig,
+    logging: Option<LoggingConfig>,
+    whole: serde_json::Map<String, serde_json::Value>,
     command: Vec<String>,
     rank: Option<u32>,
     shards: Option<bool>,
@@ -96,14 +97,24 @@ impl RunBuilder {
     /// The logging configuration. Default: [`LoggingConfig::default`].
     #[must_use]
     pub fn config(mut self, config: LoggingConfig) -> Self {
-        self.config.logging = config;
+        self.logging = Some(config);
         self
     }
 
     /// The experiment's whole configuration, kept in run.json.
     #[must_use]
     pub fn experiment_config(mut self, config: ExperimentConfig) -> Self {
-        self.config = config;
+        self.logging = Some(config.logging);
+        self.whole = config.whole;
+        self
+    }
+
+    /// A section of the experiment's configuration, kept in run.json: `model`, `training`, whatever a
+    /// reader will want to know.
+    #[must_use]
+    pub fn section(mut self, name: &str, fields: &[Field]) -> Self {
+        let fields = fields.iter().map(|(name, value)| (name.clone(), as_json(value)));
+        self.whole.insert(name.to_owned(), serde_json::Value::Object(fields.collect()));
         self
     }
 
@@ -186,14 +197,25 @@ impl RunBuilder {
     /// [`Error::Path`] if the folder cannot be made or written, or holds another experiment's run;
     /// [`Error::Invalid`] if the experiment's name cannot name a folder; [`Error::Component`] if the
     /// component cannot be started. Nothing is left half written.
-    pub fn open(self) -> Result<Run> {
-        let folder = match &self.folder {
-            Some(folder) => folder.clone(),
-            None => self.runs_dir.join(folder_name(&self.experiment)?),
-        };
-        let runtime = match self.runtime {
+    pub fn open(mut self) -> Result<Run> {
+        let runtime = match self.runtime.take() {
             Some(runtime) => runtime,
             None => Runtime::shared()?,
+        };
+        let surrounding = if self.watches_command || self.folder.is_some() {
+            None
+        } else {
+            surrounding(&runtime)
+        };
+        let joins = surrounding.is_some();
+        if let Some((folder, experiment, logging)) = surrounding {
+            self.folder = Some(folder);
+            self.experiment = experiment;
+            self.logging.get_or_insert(logging);
+        }
+        let folder = match self.folder {
+            Some(folder) => folder,
+            None => self.runs_dir.join(folder_name(&self.experiment)?),
         };
         let dir = open_folder(&folder)?;
         let in_folder = |error: std::io::Error| Error::path(&folder, error);
@@ -224,7 +246,7 @@ impl RunBuilder {
             seen.first().map_or_else(|| "cpu".into(), |gpu| format!("cuda:0 {}", gpu.name));
         let seen: Vec<String> = seen.into_iter().map(|device| device.uuid).collect();
 
-        let config = self.config.logging.clone();
+        let config = self.logging.unwrap_or_default();
         let now = self.clock.now();
         let manifest = Manifest {
             experiment: self.experiment.clone(),
@@ -232,7 +254,7 @@ impl RunBuilder {
             device,
             host: Host::this(),
             command: self.command,
-            configuration: self.config.whole,
+            configuration: self.whole,
             attempts: known.map(|known| known.attempts).unwrap_or_default(),
         };
         let (manifest, attempt) =
@@ -293,7 +315,7 @@ impl RunBuilder {
             flush_on_termination(Arc::downgrade(&inner));
         }
         run.heal(alone)?;
-        if !self.watches_command && std::env::var_os(RUN_DIR_VARIABLE).is_some() {
+        if joins {
             run.inner.attempt.lock().mark_library(&run.inner.dir);
         }
         Ok(run)
@@ -346,17 +368,19 @@ impl Run {
         Self::builder(experiment).runs_dir(runs_dir).open()
     }
 
-    /// A run of an experiment, to be configured and opened. Under `model-foundry run` it joins the run
-    /// that the command is part of.
+    /// A run of an experiment, to be configured and opened.
+    ///
+    /// Under `model-foundry run`, which names its folder in `MODEL_FOUNDRY_RUN_DIR`, the process joins that
+    /// run, whatever the experiment's name here, with that run's configuration unless another is given; the
+    /// program then takes no metrics from its output. [`RunBuilder::folder`] opens a run of one's own
+    /// there too.
     pub fn builder(experiment: &str) -> RunBuilder {
         RunBuilder {
             experiment: experiment.to_owned(),
             folder: None,
             runs_dir: PathBuf::from("runs"),
-            config: ExperimentConfig {
-                logging: LoggingConfig::default(),
-                whole: serde_json::Map::new(),
-            },
+            logging: None,
+            whole: serde_json::Map::new(),
             command: std::env::args().collect(),
             rank: None,
             shards: None,
@@ -368,14 +392,6 @@ impl Run {
             nvml: None,
             watches_command: false,
         }
-    }
-
-    /// The run that `model-foundry run` began around this process, if it did.
-    pub fn surrounding() -> Option<RunBuilder> {
-        let folder = PathBuf::from(std::env::var_os(RUN_DIR_VARIABLE)?);
-        let dir = Dir::open_ambient_dir(&folder, ambient_authority()).ok()?;
-        let manifest = Manifest::read(&dir).ok()??;
-        Some(Self::builder(&manifest.experiment).folder(folder))
     }
 
     /// A structured logger. Its base context is the run's: experiment, git_hash and device.
@@ -461,6 +477,18 @@ impl Run {
             let synced = recorder.sandbox().powers()?.files.sync();
             synced.map_err(|error| Error::Storage(error.to_string()))
         })
+    }
+
+    /// End the attempt as failed by this error: it goes into errors.jsonl and, at ERROR, into main.log.
+    ///
+    /// # Errors
+    ///
+    /// Under [`OnError::Return`]: if the error could not be kept.
+    pub fn fail<E: std::error::Error + ?Sized>(&self, error: &E, context: &[Field]) -> Result<()> {
+        let tracked = self.errors().log_error(error, context);
+        let logged = self.logger("model_foundry").exception("training failed", error, context);
+        self.finish(Status::Failed, None);
+        tracked.and(logged)
     }
 
     /// End the attempt. The first end counts.
@@ -652,6 +680,30 @@ impl Drop for Inner {
     }
 }
 
+/// The run that `model-foundry run` began around this process: its folder, experiment and logging
+/// configuration.
+fn surrounding(runtime: &Runtime) -> Option<(PathBuf, String, LoggingConfig)> {
+    let folder = PathBuf::from(std::env::var_os(RUN_DIR_VARIABLE)?);
+    let dir = Dir::open_ambient_dir(&folder, ambient_authority()).ok()?;
+    let manifest = Manifest::read(&dir).ok()??;
+    let text = serde_json::to_string(&manifest.configuration).ok()?;
+    let config = ConfigReader::new(runtime).ok()?.read(&text, Format::Json, "run.json").ok()?;
+    Some((folder, manifest.experiment, config.logging))
+}
+
+/// A field's value as JSON; what JSON has no number for becomes its text.
+fn as_json(value: &Value) -> serde_json::Value {
+    match value {
+        Value::Null => serde_json::Value::Null,
+        Value::Boolean(boolean) => (*boolean).into(),
+        Value::Integer(integer) => (*integer).into(),
+        Value::Float(float) => serde_json::Number::from_f64(*float)
+            .map_or_else(|| float.to_string().into(), serde_json::Value::Number),
+        Value::Text(text) => text.as_str().into(),
+        Value::Json(json) => serde_json::from_str(json).unwrap_or_else(|_| json.as_str().into()),
+    }
+}
+
 /// A timestamp's text.
 fn timestamp(time: u64) -> String {
     let mut text = String::new();
@@ -677,7 +729,7 @@ fn folder_name(experiment: &str) -> Result<&str> {
         Ok(experiment)
     } else {
         Err(Error::Invalid(format!(
-            "the experiment's name {experiment:?} cannot name a folder: use 1 to 200 characters, no \
+            "the experiment's name {experiment:?} cannot name a folder: use 1 to 200 bytes, no \
              slashes, no leading dot"
         )))
     }

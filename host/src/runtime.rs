@@ -16,7 +16,7 @@ use crate::{Error, Result};
 pub const COMPONENT: &[u8] = include_bytes!("../component/model-foundry-logging.wasm");
 
 /// How often the ticker ticks.
-pub(crate) const TICK: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_millis(100);
 
 /// How a runtime is made.
 #[derive(Clone, Debug)]
@@ -28,13 +28,21 @@ pub struct RuntimeOptions {
     /// Catch the component's traps by signals. Without them it runs about a tenth slower, and shares the
     /// process with whoever else handles SIGSEGV and SIGILL. Default: true.
     pub signals: bool,
+    /// How long the component may compute in one call; time in its imports does not count. It is stopped
+    /// within a tenth of a second after that. Default: a minute.
+    pub longest_call: Duration,
     /// Compile on several threads. A process that may have been forked must not. Default: true.
     pub parallel_compilation: bool,
 }
 
 impl Default for RuntimeOptions {
     fn default() -> Self {
-        Self { cache: default_cache(), signals: true, parallel_compilation: true }
+        Self {
+            cache: default_cache(),
+            signals: true,
+            longest_call: Duration::from_secs(60),
+            parallel_compilation: true,
+        }
     }
 }
 
@@ -51,6 +59,8 @@ fn default_cache() -> Option<PathBuf> {
 pub struct Runtime {
     pub(crate) pre: Arc<LoggingPre<State>>,
     pub(crate) ticks: Arc<AtomicU64>,
+    /// How many ticks a call may last.
+    pub(crate) longest_call: u64,
 }
 
 impl Runtime {
@@ -117,7 +127,8 @@ impl Runtime {
             })?;
         let ticks = Arc::new(AtomicU64::new(0));
         start_ticker(engine.weak(), ticks.clone())?;
-        Ok(Self { pre: Arc::new(pre), ticks })
+        let longest_call = (options.longest_call.as_millis() / TICK.as_millis()) as u64;
+        Ok(Self { pre: Arc::new(pre), ticks, longest_call })
     }
 }
 

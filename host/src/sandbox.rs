@@ -6,25 +6,32 @@ use wasmtime::{Store, StoreLimitsBuilder, UpdateDeadline};
 
 use crate::bindings::Logging;
 use crate::imports::{Powers, State};
-use crate::runtime::{Runtime, TICK};
+use crate::runtime::Runtime;
 use crate::{Error, Result};
 
 /// The most memory that a component may have. The logic's own bounds keep it under half of that however
 /// long a run is; the rest is room for one huge record.
 pub(crate) const MEMORY: usize = 160 << 20;
 
+/// How many elements each of its two tables may have: functions are called through them.
+const TABLE_ELEMENTS: usize = 100_000;
+
 /// How much one call may pass through the imports: a record of 16 MiB and its copies.
 const HOSTCALL_FUEL: usize = 64 << 20;
-
-/// How long the component itself may compute in one call, in ticks. Time in imports does not count.
-const LONGEST_CALL: u64 = 60_000 / TICK.as_millis() as u64;
 
 /// A started component.
 pub(crate) struct Sandbox {
     runtime: Runtime,
-    /// None only while it is started anew.
-    started: Option<Started>,
+    stage: Stage,
     traps: u64,
+}
+
+enum Stage {
+    Started(Box<Started>),
+    /// It could not be started anew: the next call tries again.
+    Fallen(Box<Powers>),
+    /// Only while it passes from one to the other.
+    Between,
 }
 
 struct Started {
@@ -34,8 +41,8 @@ struct Started {
 
 impl Sandbox {
     pub(crate) fn start(runtime: &Runtime, powers: Powers) -> Result<Self> {
-        let started = Started::new(runtime, powers)?;
-        Ok(Self { runtime: runtime.clone(), started: Some(started), traps: 0 })
+        let started = Started::new(runtime, Box::new(powers)).map_err(|(error, _)| error)?;
+        Ok(Self { runtime: runtime.clone(), stage: Stage::Started(Box::new(started)), traps: 0 })
     }
 
     /// How often the component trapped.
@@ -45,8 +52,11 @@ impl Sandbox {
 
     /// What stands behind the imports.
     pub(crate) fn powers(&mut self) -> Result<&mut Powers> {
-        let started = self.started.as_mut().ok_or_else(gone)?;
-        Ok(&mut started.store.data_mut().powers)
+        match &mut self.stage {
+            Stage::Started(started) => Ok(&mut started.store.data_mut().powers),
+            Stage::Fallen(powers) => Ok(powers),
+            Stage::Between => Err(gone()),
+        }
     }
 
     /// Call the component. After a trap it is started anew before this returns: whatever it held is gone,
@@ -55,7 +65,10 @@ impl Sandbox {
         &mut self,
         call: impl FnOnce(&Logging, &mut Store<State>) -> wasmtime::Result<R>,
     ) -> Result<R> {
-        let started = self.started.as_mut().ok_or_else(gone)?;
+        if !matches!(self.stage, Stage::Started(_)) {
+            self.restart()?;
+        }
+        let Stage::Started(started) = &mut self.stage else { return Err(gone()) };
         let state = started.store.data_mut();
         state.ticks_in_imports = 0;
         state.ticks_at_start = state.ticks.load(Ordering::Relaxed);
@@ -64,48 +77,67 @@ impl Sandbox {
             Ok(result) => Ok(result),
             Err(trap) => {
                 self.traps += 1;
-                self.restart()?;
+                // If this fails the next call tries again; what matters to the caller is the trap.
+                let _ = self.restart();
                 Err(Error::Trap(in_words(&trap)))
             }
         }
     }
 
     fn restart(&mut self) -> Result<()> {
-        let started = self.started.take().ok_or_else(gone)?;
-        let powers = started.store.into_data().powers;
-        self.started = Some(Started::new(&self.runtime, powers)?);
-        Ok(())
+        let powers = match std::mem::replace(&mut self.stage, Stage::Between) {
+            Stage::Started(started) => Box::new(started.store.into_data().powers),
+            Stage::Fallen(powers) => powers,
+            Stage::Between => return Err(gone()),
+        };
+        match Started::new(&self.runtime, powers) {
+            Ok(started) => {
+                self.stage = Stage::Started(Box::new(started));
+                Ok(())
+            }
+            Err((error, powers)) => {
+                self.stage = Stage::Fallen(powers);
+                Err(error)
+            }
+        }
     }
 }
 
 impl Started {
-    fn new(runtime: &Runtime, powers: Powers) -> Result<Self> {
+    /// Start the component; where it cannot be, the powers come back.
+    fn new(runtime: &Runtime, powers: Box<Powers>) -> Result<Self, (Error, Box<Powers>)> {
         let limits = StoreLimitsBuilder::new()
             .memory_size(MEMORY)
-            .instances(3)
+            .instances(8)
             .memories(1)
             .tables(2)
+            .table_elements(TABLE_ELEMENTS)
             .build();
         let ticks = runtime.ticks.clone();
-        let state = State { powers, limits, ticks, ticks_in_imports: 0, ticks_at_start: 0 };
+        let ticks_at_start = ticks.load(Ordering::Relaxed);
+        let state = State { powers: *powers, limits, ticks, ticks_in_imports: 0, ticks_at_start };
         let mut store = Store::new(runtime.pre.engine(), state);
         store.limiter(|state| &mut state.limits);
         store.set_hostcall_fuel(HOSTCALL_FUEL);
         store.set_max_component_handles(10_000);
         store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|store| {
+        let longest_call = runtime.longest_call;
+        store.epoch_deadline_callback(move |store| {
             let state = store.data();
             let passed = state.ticks.load(Ordering::Relaxed) - state.ticks_at_start;
-            if passed.saturating_sub(state.ticks_in_imports) > LONGEST_CALL {
+            if passed.saturating_sub(state.ticks_in_imports) > longest_call {
                 return Err(wasmtime::Trap::Interrupt.into());
             }
             Ok(UpdateDeadline::Continue(1))
         });
-        let guest = runtime
-            .pre
-            .instantiate(&mut store)
-            .map_err(|error| Error::Component(format!("it could not be started: {error:#}")))?;
-        Ok(Self { store, guest })
+        match runtime.pre.instantiate(&mut store) {
+            Ok(guest) => Ok(Self { store, guest }),
+            Err(error) => {
+                let error =
+                    Error::Component(format!("it could not be started: {}", in_words(&error)));
+                Err((error, Box::new(store.into_data().powers)))
+            }
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use model_foundry_guest::imports::{File, Part};
 
 use crate::bindings::exports::model_foundry::logging::verification as component;
 use crate::imports::files::{Files, name};
+use crate::manifest::{MANIFEST, Manifest};
 use crate::reader::RunReader;
 use crate::{Error, Result, locks};
 
@@ -53,14 +54,15 @@ impl RunReader {
     pub fn repair(&mut self) -> Result<Vec<FileReport>> {
         let folder = self.folder().to_path_buf();
         let in_folder = |error: std::io::Error| Error::path(&folder, error);
-        if locks::is_live(self.dir()) {
+        let dir = self.dir().try_clone().map_err(in_folder)?;
+        // Held to the end: no process begins to log meanwhile.
+        let _changing = locks::change(&dir).map_err(in_folder)?;
+        if locks::is_live_now(&dir) {
             return Err(Error::path(
                 &folder,
                 "the run is being logged; repair it when it has ended",
             ));
         }
-        let dir = self.dir().try_clone().map_err(in_folder)?;
-        let _changing = locks::change(&dir).map_err(in_folder)?;
         let mut reports = Vec::new();
         for (file, part) in self.judged()? {
             let mut found = self.check(file, part)?;
@@ -81,7 +83,10 @@ impl RunReader {
     }
 
     fn judged(&mut self) -> Result<Vec<(File, Part)>> {
-        let text_log = self.manifest()?.is_some_and(|manifest| {
+        // Not `self.manifest()`: whether an attempt still runs takes a lock to tell, which `repair` holds.
+        let manifest = Manifest::read(self.dir())
+            .map_err(|error| Error::path(self.folder().join(MANIFEST), error))?;
+        let text_log = manifest.is_some_and(|manifest| {
             let logging = manifest.configuration.get("logging");
             let structured = logging.and_then(|logging| logging.get("use_structured_logging"));
             structured == Some(&serde_json::Value::Bool(false))
@@ -142,6 +147,8 @@ fn move_aside(dir: &Dir, report: &FileReport) -> std::io::Result<()> {
         // The lines are safe where they go to before they are gone from where they were.
         torn.sync_data()?;
         mended.sync_data()?;
+        // An index of the file as it was is of no use.
+        let _ = dir.remove_file("metrics.idx");
         dir.rename(&temporary, dir, &report.file)
     };
     let mended = mend();

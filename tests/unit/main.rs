@@ -1,1 +1,12 @@
-fn main() {}
+//! What each logger does, test by test, through the component and the library's public API.
+
+mod bad_input;
+mod component;
+mod console_output;
+mod error_tracker;
+mod hostile;
+mod logging_config;
+mod metrics_logger;
+mod native_and_component;
+mod performance_logger;
+mod structured_logger;

@@ -1,11 +1,7 @@
 //! The exports and imports of the component: nothing but conversions between the component model's types
 //! and the logic's.
 
-#[expect(
-    unsafe_code,
-    clippy::all,
-    reason = "generated; the documentation stands in wit/"
-)]
+#[expect(unsafe_code, clippy::all, reason = "generated; the documentation stands in wit/")]
 mod bindings {
     wit_bindgen::generate!({
         path: "../wit",

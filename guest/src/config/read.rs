@@ -45,6 +45,8 @@ fn json(text: &str) -> Result<Value, Violation> {
         let start: usize =
             text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
         let column = text.get(start..start + bytes).map_or(bytes, |until| until.chars().count());
+        // Right behind a newline it has not counted yet.
+        let column = column.max(1);
         let message = error.to_string();
         let place = format!(" at line {line} column {bytes}");
         unreadable(line, column, message.strip_suffix(&place).unwrap_or(&message))

@@ -288,6 +288,7 @@ fn what_has_no_fields_is_one_violation() {
 fn syntax_errors_have_their_place() {
     for (text, format, expected) in [
         ("{", Format::Json, "line 1, column 1: EOF while parsing an object"),
+        ("{\n", Format::Json, "line 2, column 1: EOF while parsing an object"),
         ("{\n \"é\": 1,\n}", Format::Json, "line 3, column 1: trailing comma"),
         ("{\"é\": 1,}", Format::Json, "line 1, column 9: trailing comma"),
         ("{} x", Format::Json, "line 1, column 4: trailing characters"),

@@ -32,13 +32,57 @@ impl Attempts {
         let start = &mut self.starts[at];
         match (entry.step, entry.epoch) {
             (Some(step), _) => {
-                start.step = Some(start.step.map_or(step, |lowest| lowest.min(step)))
+                start.step = Some(start.step.map_or(step, |lowest| lowest.min(step)));
             }
             (None, Some(epoch)) => {
                 start.epoch = Some(start.epoch.map_or(epoch, |lowest| lowest.min(epoch)));
             }
             (None, None) => {}
         }
+    }
+
+    /// Put in what is known of an attempt.
+    pub(super) fn put(&mut self, attempt: u32, step: Option<u64>, epoch: Option<f64>) {
+        self.starts.push(Start { attempt, step, epoch });
+        self.starts.sort_by_key(|start| start.attempt);
+    }
+
+    /// Each attempt with its lowest step and its lowest summarised epoch.
+    pub(super) fn starts(&self) -> Vec<(u32, Option<u64>, Option<f64>)> {
+        self.starts.iter().map(|start| (start.attempt, start.step, start.epoch)).collect()
+    }
+
+    /// Take in what is known from another part of the file.
+    pub(super) fn merge(&mut self, other: &Self) {
+        for theirs in &other.starts {
+            match self.starts.iter_mut().find(|own| own.attempt == theirs.attempt) {
+                Some(own) => {
+                    own.step = [own.step, theirs.step].into_iter().flatten().min();
+                    own.epoch = [own.epoch, theirs.epoch].into_iter().flatten().reduce(f64::min);
+                }
+                None => self.put(theirs.attempt, theirs.step, theirs.epoch),
+            }
+        }
+    }
+
+    /// The latest attempt.
+    pub(super) fn latest(&self) -> Option<u32> {
+        self.starts.last().map(|start| start.attempt)
+    }
+
+    /// Whether there is an attempt before this one.
+    pub(super) fn has_before(&self, attempt: u32) -> bool {
+        self.starts.first().is_some_and(|first| first.attempt < attempt)
+    }
+
+    /// Whether the entry's attempt has not yet been seen at so low a step or epoch.
+    pub(super) fn begins_lower(&self, entry: &Entry<'_>) -> bool {
+        let start = self.starts.iter().find(|start| start.attempt == entry.attempt);
+        start.is_none_or(|start| match (entry.step, entry.epoch) {
+            (Some(step), _) => start.step.is_none_or(|lowest| step < lowest),
+            (None, Some(epoch)) => start.epoch.is_none_or(|lowest| epoch < lowest),
+            (None, None) => false,
+        })
     }
 
     /// True where a later attempt went over the entry's step, or its summary's epoch, again.

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::attempts::Attempts;
 use super::entry::Entry;
 use super::row::{Head, NonFinite, last_of_each, write_number};
+use super::survey::Survey;
 use super::tally::Tally;
 use crate::imports::{File, Imports, Part};
 use crate::json;
@@ -264,7 +264,8 @@ impl<I: Imports> MetricsLogger<I> {
         Ok(all)
     }
 
-    /// Bring the Weights & Biases log up to date; an exit code closes it.
+    /// Bring the Weights & Biases log up to date; an exit code closes it, and keeps an index of a file that
+    /// is worth one.
     pub fn checkpoint(&mut self, exit_code: Option<i32>) -> Result<()> {
         let time = self.imports.now();
         if let Some(mut wandb) = self.wandb.take() {
@@ -278,6 +279,9 @@ impl<I: Imports> MetricsLogger<I> {
             if exit_code.is_none() {
                 self.wandb = Some(wandb);
             }
+        }
+        if exit_code.is_some() {
+            Survey::of(&self.imports, self.part)?.save(&self.imports);
         }
         Ok(())
     }
@@ -412,32 +416,30 @@ impl<I: Imports> MetricsLogger<I> {
     }
 
     fn read_earlier(&self, cut: Option<u64>) -> Result<Tally> {
+        let survey = Survey::up_to(&self.imports, self.part, self.earlier.size)?;
+        let index = survey.index;
+        // Where this attempt goes over no step again, what was there counts as it stands.
+        let attempt = (self.attempt, cut);
+        let over_again = index.attempts.latest().is_some_and(|latest| match attempt {
+            (_, None) => false,
+            (own, Some(cut)) if own > latest => index.highest_step.is_some_and(|h| cut <= h),
+            (_, Some(_)) => index.superseded,
+        });
+        if !over_again {
+            return Ok(index.tally);
+        }
         let mut tally = Tally::default();
-        let mut attempts = Attempts::default();
-        for pass in [Pass::Attempts, Pass::Statistics] {
-            let mut lines =
-                Lines::range(&self.imports, File::Metrics, self.part, 0, self.earlier.size);
-            while let Some(line) = lines.next()? {
-                let Ok(Found { record: entry, .. }) = line.read(Entry::read) else { continue };
-                match pass {
-                    Pass::Attempts => attempts.note(&entry),
-                    Pass::Statistics => {
-                        let gone_over = entry.attempt < self.attempt
-                            && matches!((cut, entry.step), (Some(cut), Some(step)) if cut <= step);
-                        if !gone_over && !attempts.supersede(&entry) {
-                            let _ = tally.add_entry(&entry, &|_| true, &mut |_, _| {});
-                        }
-                    }
-                }
+        let mut lines = Lines::range(&self.imports, File::Metrics, self.part, 0, self.earlier.size);
+        while let Some(line) = lines.next()? {
+            let Ok(Found { record: entry, .. }) = line.read(Entry::read) else { continue };
+            let gone_over = entry.attempt < self.attempt
+                && matches!((cut, entry.step), (Some(cut), Some(step)) if cut <= step);
+            if !gone_over && !index.attempts.supersede(&entry) {
+                let _ = tally.add_entry(&entry, &|_| true, &mut |_, _| {});
             }
         }
         Ok(tally)
     }
-}
-
-enum Pass {
-    Attempts,
-    Statistics,
 }
 
 impl Wandb {

@@ -2,10 +2,14 @@
 
 mod attempts;
 mod entry;
+mod index;
 mod logger;
 mod reader;
 mod row;
+mod survey;
 mod tally;
+#[cfg(test)]
+mod tests;
 
 pub use entry::Entry;
 pub use logger::{Column, Kind, MetricsLogger, Options};

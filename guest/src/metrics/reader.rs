@@ -1,7 +1,11 @@
 //! Reading metrics.jsonl back, all its parts merged in step order.
 
+use std::collections::VecDeque;
+
 use super::attempts::Attempts;
 use super::entry::Entry;
+use super::index::Stretch;
+use super::survey::Survey;
 use super::tally::Tally;
 use crate::imports::{File, Imports, Part};
 use crate::lines::{Found, Lines};
@@ -14,7 +18,7 @@ pub struct Query {
     pub first_step: Option<u64>,
     /// The last step, included.
     pub last_step: Option<u64>,
-    /// Epoch summaries too.
+    /// Epoch summaries too, where no step is named: they are no steps.
     pub summaries: bool,
     /// What a later attempt went over again, too.
     pub all_attempts: bool,
@@ -27,7 +31,7 @@ impl Query {
                 self.first_step.is_none_or(|first| first <= step)
                     && self.last_step.is_none_or(|last| step <= last)
             }
-            None => self.summaries,
+            None => self.summaries && self.first_step.is_none() && self.last_step.is_none(),
         }
     }
 }
@@ -39,13 +43,6 @@ pub struct Damage {
     pub lines: u64,
     /// The first one: its part of the file, its number there, and what is wrong with it.
     pub first: Option<(Part, u64, String)>,
-}
-
-impl Damage {
-    fn note(&mut self, part: Part, number: u64, problem: &str) {
-        self.lines += 1;
-        self.first.get_or_insert_with(|| (part, number, problem.to_owned()));
-    }
 }
 
 /// One metric thinned out for a small chart.
@@ -61,16 +58,27 @@ pub struct Series {
 pub struct MetricsReader<I> {
     imports: I,
     query: Query,
-    parts: Vec<(Part, u64)>,
+    surveys: Vec<Survey>,
+    /// Where the attempts began, over all parts; empty where all attempts are asked for.
     attempts: Attempts,
     damage: Damage,
-    /// Where `next` stands in each part.
-    cursors: Option<Vec<Cursor<I>>>,
+    /// Where `next` stands.
+    progress: Progress<I>,
+}
+
+/// How far `next` has come.
+enum Progress<I> {
+    Unread,
+    /// In the middle of a file that is given as it stands: the offset.
+    Whole(u64),
+    Merging(Vec<Cursor<I>>),
 }
 
 /// One part of the file and its next line.
 struct Cursor<I> {
     part: Part,
+    /// Where lines that the query asks for may be.
+    ranges: VecDeque<(u64, u64)>,
     lines: Lines<I>,
     /// The line that comes next, and the step that it is sorted by: a summary goes with the step before.
     next: Option<String>,
@@ -80,45 +88,100 @@ struct Cursor<I> {
 impl<I: Imports> MetricsReader<I> {
     /// Read what is there now.
     pub fn open(imports: &I, query: Query) -> Result<Self> {
-        let mut parts = Vec::new();
+        if let (Some(first), Some(last)) = (query.first_step, query.last_step)
+            && first > last
+        {
+            return Err(Error::Invalid(format!("step {first} lies behind step {last}")));
+        }
+        let mut surveys = Vec::new();
+        let mut attempts = Attempts::default();
+        let mut damage = Damage::default();
         for part in imports.parts(File::Metrics)? {
-            parts.push((part, imports.size(File::Metrics, part)?));
+            let survey = Survey::of(imports, part)?;
+            if part.rank.is_none() {
+                survey.save(imports);
+            }
+            if !query.all_attempts {
+                attempts.merge(&survey.index.attempts);
+            }
+            damage.lines += survey.index.damaged;
+            if let (None, Some((line, problem))) = (&damage.first, survey.first_damage) {
+                damage.first = Some((part, line, problem.to_owned()));
+            }
+            surveys.push(survey);
         }
-        let mut reader = Self {
-            imports: imports.clone(),
-            query,
-            parts,
-            attempts: Attempts::default(),
-            damage: Damage::default(),
-            cursors: None,
-        };
-        if !query.all_attempts {
-            let mut attempts = Attempts::default();
-            reader.each(&mut |entry| {
-                attempts.note(entry);
-                Ok(())
-            })?;
-            reader.attempts = attempts;
-        }
-        Ok(reader)
+        let imports = imports.clone();
+        Ok(Self { imports, query, surveys, attempts, damage, progress: Progress::Unread })
     }
 
     /// The next lines that the query asks for, about `most` bytes of them; none at the end.
     pub fn next(&mut self, most: usize) -> Result<Option<String>> {
-        let mut cursors = match self.cursors.take() {
-            Some(cursors) => cursors,
-            None => {
-                self.damage = Damage::default();
-                let mut cursors = Vec::with_capacity(self.parts.len());
-                for (part, size) in self.parts.clone() {
-                    let lines = Lines::range(&self.imports, File::Metrics, part, 0, size);
-                    let mut cursor = Cursor { part, lines, next: None, step: 0 };
-                    self.advance(&mut cursor)?;
-                    cursors.push(cursor);
-                }
-                cursors
+        if matches!(self.progress, Progress::Unread) {
+            self.progress = self.begin()?;
+        }
+        match std::mem::replace(&mut self.progress, Progress::Unread) {
+            Progress::Whole(offset) => {
+                let (block, offset) = self.next_whole(offset, most)?;
+                self.progress = Progress::Whole(offset);
+                Ok(block)
             }
-        };
+            Progress::Merging(mut cursors) => {
+                let block = self.next_merged(&mut cursors, most)?;
+                self.progress = Progress::Merging(cursors);
+                Ok(block)
+            }
+            Progress::Unread => Ok(None),
+        }
+    }
+
+    fn begin(&self) -> Result<Progress<I>> {
+        let query = &self.query;
+        let everything = query.first_step.is_none() && query.last_step.is_none() && query.summaries;
+        if let ([survey], true) = (&*self.surveys, everything)
+            && survey.tells_all(false)
+            && (query.all_attempts || !survey.index.superseded)
+        {
+            return Ok(Progress::Whole(0));
+        }
+        let mut cursors = Vec::with_capacity(self.surveys.len());
+        for survey in &self.surveys {
+            let mut cursor = Cursor {
+                part: survey.part,
+                ranges: ranges(survey, query),
+                lines: Lines::range(&self.imports, File::Metrics, survey.part, 0, 0),
+                next: None,
+                step: 0,
+            };
+            self.advance(&mut cursor)?;
+            cursors.push(cursor);
+        }
+        Ok(Progress::Merging(cursors))
+    }
+
+    /// A block of the file as it stands: every line of it was found good.
+    fn next_whole(&self, offset: u64, most: usize) -> Result<(Option<String>, u64)> {
+        let Some(survey) = self.surveys.first() else { return Ok((None, offset)) };
+        let left = survey.index.covered.saturating_sub(offset);
+        let mut length = left.min(most.max(1) as u64);
+        while length > 0 {
+            let wanted = u32::try_from(length).unwrap_or(u32::MAX);
+            let mut bytes = self.imports.read(File::Metrics, survey.part, offset, wanted)?;
+            if let Some(end) = memchr::memrchr(b'\n', &bytes) {
+                bytes.truncate(end + 1);
+                let next = offset + bytes.len() as u64;
+                // The lines were UTF-8 when they were surveyed.
+                return Ok((String::from_utf8(bytes).ok(), next));
+            }
+            if length == left {
+                break;
+            }
+            // A line longer than the block.
+            length = (length * 2).min(left);
+        }
+        Ok((None, offset))
+    }
+
+    fn next_merged(&self, cursors: &mut [Cursor<I>], most: usize) -> Result<Option<String>> {
         let mut block = String::new();
         // Of equal steps the first part's comes first: `min_by_key` takes the first minimum.
         while let Some(first) = cursors
@@ -135,15 +198,25 @@ impl<I: Imports> MetricsReader<I> {
                 break;
             }
         }
-        self.cursors = Some(cursors);
         Ok((!block.is_empty()).then_some(block))
     }
 
     /// Statistics of the named metrics, or of all where none are named.
     pub fn statistics(&mut self, names: &[String]) -> Result<Tally> {
+        let query = &self.query;
+        if let [survey] = &*self.surveys
+            && query.first_step.is_none()
+            && query.last_step.is_none()
+            && survey.tells_all(query.all_attempts)
+        {
+            return Ok(survey.index.tally.only(names));
+        }
         let mut tally = Tally::default();
         let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
-        self.each_taken(&mut |entry| tally.add_entry(entry, &wanted, &mut |_, _| {}))?;
+        self.each_taken(&mut |entry| {
+            // Damage was counted by the survey.
+            let _ = tally.add_entry(entry, &wanted, &mut |_, _| {});
+        })?;
         Ok(tally)
     }
 
@@ -152,13 +225,14 @@ impl<I: Imports> MetricsReader<I> {
         let mut tally = Tally::default();
         let mut thinned: Vec<Thinned> = Vec::new();
         self.each_taken(&mut |entry| {
-            tally.add_entry(entry, &|_| true, &mut |number, sample| {
+            // Damage was counted by the survey.
+            let _ = tally.add_entry(entry, &|_| true, &mut |number, sample| {
                 let number = number as usize;
                 if thinned.len() <= number {
                     thinned.resize_with(number + 1, Thinned::default);
                 }
                 thinned[number].add(sample);
-            })
+            });
         })?;
         let series = thinned
             .iter()
@@ -177,63 +251,59 @@ impl<I: Imports> MetricsReader<I> {
     }
 
     /// Put the part's next line that the query asks for into its cursor.
-    fn advance(&mut self, cursor: &mut Cursor<I>) -> Result<()> {
-        while let Some(line) = cursor.lines.next()? {
-            match line.read(Entry::read) {
-                Ok(Found { text, record: entry, fragment }) => {
-                    if let Some((_, problem)) = fragment {
-                        self.damage.note(cursor.part, line.number, problem);
-                    }
-                    if self.query.takes(&entry) && !self.attempts.supersede(&entry) {
-                        cursor.step = entry.step.unwrap_or(cursor.step);
-                        cursor.next = Some(text.to_owned());
-                        return Ok(());
-                    }
-                }
-                Err(problem) => self.damage.note(cursor.part, line.number, problem),
-            }
-        }
-        Ok(())
-    }
-
-    /// Pass over every entry once.
-    fn each(
-        &mut self,
-        visit: &mut dyn FnMut(&Entry<'_>) -> Result<(), crate::json::Problem>,
-    ) -> Result<()> {
-        self.damage = Damage::default();
-        for &(part, size) in &self.parts {
-            let mut lines = Lines::range(&self.imports, File::Metrics, part, 0, size);
-            while let Some(line) = lines.next()? {
-                let read = line.read(Entry::read);
-                let problem = match read {
-                    Ok(found) => visit(&found.record).err().or(found.fragment.map(|(_, p)| p)),
-                    Err(problem) => Some(problem),
+    fn advance(&self, cursor: &mut Cursor<I>) -> Result<()> {
+        loop {
+            while let Some(line) = cursor.lines.next()? {
+                // Damage was counted by the survey.
+                let Ok(Found { text, record: entry, .. }) = line.read(Entry::read) else {
+                    continue;
                 };
-                if let Some(problem) = problem {
-                    self.damage.note(part, line.number, problem);
+                if self.query.takes(&entry) && !self.attempts.supersede(&entry) {
+                    cursor.step = entry.step.unwrap_or(cursor.step);
+                    cursor.next = Some(text.to_owned());
+                    return Ok(());
                 }
             }
+            let Some((from, to)) = cursor.ranges.pop_front() else { return Ok(()) };
+            cursor.lines = Lines::range(&self.imports, File::Metrics, cursor.part, from, to);
         }
-        Ok(())
     }
 
     /// Pass over the entries that the query asks for.
-    fn each_taken(
-        &mut self,
-        visit: &mut dyn FnMut(&Entry<'_>) -> Result<(), crate::json::Problem>,
-    ) -> Result<()> {
-        if self.query.first_step > self.query.last_step.or(self.query.first_step) {
-            return Err(Error::Invalid("the first step lies behind the last".into()));
+    fn each_taken(&self, visit: &mut dyn FnMut(&Entry<'_>)) -> Result<()> {
+        for survey in &self.surveys {
+            for (from, to) in ranges(survey, &self.query) {
+                let mut lines = Lines::range(&self.imports, File::Metrics, survey.part, from, to);
+                while let Some(line) = lines.next()? {
+                    let Ok(Found { record: entry, .. }) = line.read(Entry::read) else { continue };
+                    if self.query.takes(&entry) && !self.attempts.supersede(&entry) {
+                        visit(&entry);
+                    }
+                }
+            }
         }
-        let attempts = std::mem::take(&mut self.attempts);
-        let query = self.query;
-        let read = self.each(&mut |entry| {
-            if query.takes(entry) && !attempts.supersede(entry) { visit(entry) } else { Ok(()) }
-        });
-        self.attempts = attempts;
-        read
+        Ok(())
     }
+}
+
+/// Where in a part lines may be that a query asks for: stretches whose steps overlap its range, neighbours
+/// as one.
+fn ranges(survey: &Survey, query: &Query) -> VecDeque<(u64, u64)> {
+    let (first, last) = (query.first_step.unwrap_or(0), query.last_step.unwrap_or(u64::MAX));
+    let stretches = &survey.index.stretches;
+    let mut ranges: VecDeque<(u64, u64)> = VecDeque::new();
+    for (at, Stretch { offset, steps }) in stretches.iter().enumerate() {
+        let end = stretches.get(at + 1).map_or(survey.size, |next| next.offset);
+        let everything = query.first_step.is_none() && query.last_step.is_none();
+        if !everything && (steps.0 > last || first > steps.1) {
+            continue;
+        }
+        match ranges.back_mut() {
+            Some((_, to)) if *to == *offset => *to = end,
+            _ => ranges.push_back((*offset, end)),
+        }
+    }
+    ranges
 }
 
 /// A stream of samples kept as a bounded number of means: when there are too many, neighbours become one.

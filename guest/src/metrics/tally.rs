@@ -72,6 +72,36 @@ impl Tally {
         })
     }
 
+    /// Put in a metric's statistics; none if there are too many.
+    pub(super) fn put(&mut self, name: &str, statistics: Statistics) -> Option<()> {
+        let number = self.number(name)?;
+        self.statistics[number as usize] = statistics;
+        Some(())
+    }
+
+    /// How many metrics there are.
+    pub fn len(&self) -> usize {
+        self.statistics.len()
+    }
+
+    /// True without any.
+    pub fn is_empty(&self) -> bool {
+        self.statistics.is_empty()
+    }
+
+    /// The named metrics alone; all where none are named.
+    pub(super) fn only(&self, names: &[String]) -> Self {
+        if names.is_empty() {
+            return self.clone();
+        }
+        let mut only = Self::default();
+        for (name, statistics) in self.iter().filter(|(name, _)| names.iter().any(|n| n == name)) {
+            // There are no more of them than before.
+            let _ = only.put(name, statistics.clone());
+        }
+        only
+    }
+
     /// Take in what another tally saw after this one.
     pub fn merge(&mut self, later: &Self) {
         for (name, statistics) in later.iter() {

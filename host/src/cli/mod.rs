@@ -1,5 +1,6 @@
 //! The program's commands: one file each, and what they share.
 
+mod bench;
 mod component;
 mod config;
 mod errors;
@@ -67,6 +68,8 @@ enum Command {
     Component(component::Arguments),
     /// Find damaged lines in a run's files, and mend them
     Verify(verify::Arguments),
+    /// What logging costs on this machine
+    Bench(bench::Arguments),
 }
 
 /// The run folder that a command reads.
@@ -139,6 +142,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Gpu(arguments) => gpu::run(arguments),
         Command::Component(arguments) => component::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),
+        Command::Bench(arguments) => bench::run(arguments),
     };
     match result {
         Ok(code) => code,

@@ -90,10 +90,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     run.finish(ended.status(), Some(ended.code));
     drop(logger);
     drop(run);
-    if !arguments.quiet {
-        if let Err(error) = print_page(&folder) {
-            anstream::eprintln!("{NOTE}note:{PLAIN} {error:#}");
-        }
+    if !arguments.quiet
+        && let Err(error) = print_page(&folder)
+    {
+        anstream::eprintln!("{NOTE}note:{PLAIN} {error:#}");
     }
     Ok(ExitCode::from(ended.code.clamp(0, 255) as u8))
 }
@@ -220,7 +220,7 @@ impl<'a> Watch<'a> {
     fn sample(&mut self) {
         self.next_sample = Instant::now() + SAMPLE;
         // A sample that cannot be kept is counted, and no reason to end a training.
-        if let Ok(sample) = self.run.performance().log_memory_usage(self.live.step()) {
+        if let Ok(Some(sample)) = self.run.performance().log_memory_usage(self.live.step()) {
             self.live.note_memory(&sample);
         }
     }

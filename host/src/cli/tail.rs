@@ -86,7 +86,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     if let Some(follower) = &mut follower {
         print(&follower.last_lines(arguments.lines)?)?;
     }
-    while arguments.follow {
+    if !arguments.follow {
+        return Ok(ExitCode::SUCCESS);
+    }
+    loop {
         std::thread::sleep(LOOK);
         match &mut follower {
             None => follower = Follower::open(&path).ok(),
@@ -100,7 +103,6 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
             }
         }
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Reads a file that grows.

@@ -20,7 +20,7 @@ pub(crate) struct Healed {
 
 impl Files {
     /// Look at the end of every log that is there. What cannot be healed now is met again by the first
-    /// append.
+    /// append, which only starts a line of its own: other processes may have joined by then.
     pub(crate) fn heal_all(&mut self) {
         for file in [File::MainLog, File::Metrics, File::Errors, File::Performance] {
             let part = Part { rank: self.rank, rotated: 0 };
@@ -28,6 +28,7 @@ impl Files {
                 let _ = self.open(file);
             }
         }
+        self.alone = false;
     }
 
     /// Move a torn last line to `<file>.torn`. Where other processes have the folder open, the end may be

@@ -132,7 +132,8 @@ impl Files {
 
     /// What became of records that the disk did not take.
     pub(crate) fn tally(&self) -> StorageTally {
-        let waiting = self.writers.iter().map(|writer| writer.pending.records()).sum();
+        let waiting = ALL.iter().zip(&self.writers);
+        let waiting = waiting.map(|(&file, writer)| records(file, writer.pending.records())).sum();
         StorageTally { waiting, ..self.tally.clone() }
     }
 
@@ -155,26 +156,27 @@ impl Files {
             (Ok(()), Some(open)) => open,
             (Ok(()), None) => return Err(io::Error::other("the file was not opened")),
             (Err(error), _) => {
-                self.tally.refused += writer.pending.hold(lines, 0);
+                self.tally.refused += records(file, writer.pending.hold(lines, 0));
                 return Err(error);
             }
         };
-        if open.mid_line && writer.pending.is_empty() {
-            writer.pending.hold(b"\n", 0);
+        if std::mem::take(&mut open.mid_line) {
+            writer.pending.begin_line();
         }
-        if writer.pending.is_empty() {
-            let (written, result) = write_all(&mut *self.disk, &open.file, lines);
-            open.size += written as u64;
-            if let Err(error) = result {
-                self.tally.refused += writer.pending.hold(lines, written);
-                writer.pending.expect_end(&open.file);
+        // What waits goes first, by itself: with it a large record might be too much to wait.
+        if !writer.pending.is_empty() {
+            if let Err(error) = writer.pending.write(&mut *self.disk, &open.file) {
+                self.tally.refused += records(file, writer.pending.hold(lines, 0));
                 return Err(error);
             }
-        } else {
-            self.tally.refused += writer.pending.hold(lines, 0);
-            writer.pending.write(&mut *self.disk, &open.file)?;
-            open.mid_line = false;
             open.size = open.file.metadata()?.len();
+        }
+        let (written, result) = write_all(&mut *self.disk, &open.file, lines);
+        open.size += written as u64;
+        if let Err(error) = result {
+            self.tally.refused += records(file, writer.pending.hold(lines, written));
+            writer.pending.expect_end(&open.file);
+            return Err(error);
         }
         if rotates(file) {
             let metadata = open.file.metadata()?;
@@ -281,14 +283,17 @@ impl Files {
     pub(crate) fn close(&mut self) {
         for file in ALL {
             let _ = self.open_pending(file);
+            let named = self.own_name(file).unwrap_or_default();
             let writer = &mut self.writers[file as usize];
-            if let Some(open) = &writer.open
-                && let Err(error) = writer.pending.write(&mut *self.disk, &open.file)
-            {
-                let message = storage_error(&name(file, Part { rank: None, rotated: 0 }), &error);
-                self.tally.latest = Some(message.to_string());
+            if let Some(open) = &mut writer.open {
+                if !writer.pending.is_empty() && std::mem::take(&mut open.mid_line) {
+                    writer.pending.begin_line();
+                }
+                if let Err(error) = writer.pending.write(&mut *self.disk, &open.file) {
+                    self.tally.latest = Some(storage_error(&named, &error).to_string());
+                }
             }
-            self.tally.refused += writer.pending.give_up();
+            self.tally.refused += records(file, writer.pending.give_up());
             writer.open = None;
         }
     }
@@ -321,6 +326,7 @@ impl Files {
             if let Some(open) = &writer.open {
                 let _ = writer.pending.finish_record(&mut *self.disk, &open.file);
             }
+            writer.pending.start_over();
             writer.open = None;
         }
         let name = self.own_name(file)?;
@@ -365,6 +371,11 @@ const ALL: [File; FILES] = [
     File::MetricsIndex,
     File::Wandb,
 ];
+
+/// How many records of a file so many lines are: the Weights & Biases log is no lines.
+fn records(file: File, lines: u64) -> u64 {
+    if file == File::Wandb { 0 } else { lines }
+}
 
 fn identity(metadata: &cap_std::fs::Metadata) -> (u64, u64) {
     use cap_std::fs::MetadataExt as _;

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt as _;
 
 use super::disk::Disk;
 use super::write_all;
@@ -45,6 +46,13 @@ impl Pending {
         0
     }
 
+    /// The file ends in the middle of a line: what waits starts on a line of its own.
+    pub(super) fn begin_line(&mut self) {
+        if self.written == 0 {
+            self.bytes.insert(0, b'\n');
+        }
+    }
+
     /// Remember where the file ends now, to see later whether another process appended.
     pub(super) fn expect_end(&mut self, file: &File) {
         self.end = file.metadata().ok().map(|metadata| metadata.len());
@@ -72,7 +80,7 @@ impl Pending {
         }
     }
 
-    /// Finish the record that is half written, and keep the others for another file.
+    /// Finish the record that is half written; the others may go to another file.
     pub(super) fn finish_record(&mut self, disk: &mut dyn Disk, file: &File) -> io::Result<()> {
         if self.written == 0 {
             return Ok(());
@@ -83,11 +91,14 @@ impl Pending {
             .map_or(self.bytes.len(), |at| self.written + at + 1);
         let rest = self.bytes.split_off(end);
         let result = self.write(disk, file);
-        // What could not be finished here is written whole to the next file.
-        self.written = 0;
-        self.end = None;
         self.bytes.extend_from_slice(&rest);
         result
+    }
+
+    /// The file is left for another one: what could not be finished there is written whole.
+    pub(super) fn start_over(&mut self) {
+        self.written = 0;
+        self.end = None;
     }
 
     /// Give up what waits; how many records that were.
@@ -104,7 +115,10 @@ impl Pending {
         let end = file.metadata().ok().map(|metadata| metadata.len());
         if end != self.end {
             self.written = 0;
-            self.bytes.insert(0, b'\n');
+            // The other process' record may have ended the line already.
+            if !end.is_some_and(|end| ends_a_line(file, end)) {
+                self.bytes.insert(0, b'\n');
+            }
         }
     }
 
@@ -119,6 +133,11 @@ impl Pending {
     fn clear(&mut self) {
         *self = Self::default();
     }
+}
+
+fn ends_a_line(file: &File, end: u64) -> bool {
+    let mut last = [0];
+    end > 0 && file.read_exact_at(&mut last, end - 1).is_ok() && last == *b"\n"
 }
 
 /// How many lines; a newline alone, which closes off a fragment, is none.

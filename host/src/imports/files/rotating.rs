@@ -8,15 +8,18 @@ use super::{Files, name, part_of_name};
 use crate::locks;
 
 impl Files {
-    /// Start a new file if this one holds at least `at_size` bytes, and keep at most `keep` in all.
+    /// Start a new file if this one holds at least `at_size` bytes, and keep at most `keep` in all. Where
+    /// that fails it is counted, and the file goes on: too large a file is better than a lost record.
     pub(crate) fn rotate(
         &mut self,
         file: File,
         at_size: u64,
         keep: u32,
     ) -> Result<(), StorageError> {
-        let rotated = self.try_rotate(file, at_size, keep.max(1));
-        rotated.map_err(|error| self.note(file, &error))
+        if let Err(error) = self.try_rotate(file, at_size, keep.max(1)) {
+            self.note(file, &error);
+        }
+        Ok(())
     }
 
     fn try_rotate(&mut self, file: File, at_size: u64, keep: u32) -> io::Result<()> {

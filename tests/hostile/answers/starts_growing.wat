@@ -1,0 +1,7 @@
+;; Takes all the memory that it gets before anybody calls it, and then stops.
+(func $begin
+  (loop $more
+    (br_if $more (i32.ne (memory.grow (i32.const 16)) (i32.const -1))))
+  unreachable)
+(start $begin)
+(func $answer (result i32) unreachable)

@@ -1,0 +1,2 @@
+;; A component that asks for nothing and has nothing to offer.
+(component)

@@ -1,0 +1,187 @@
+//! Names, folders and files that cannot be used: each is told in a sentence, and nothing is left behind.
+
+use std::path::Path;
+
+use anyhow::Result;
+use model_foundry::{ConfigReader, Console, Error, Run, RunReader, Runtime};
+use model_foundry_tests::Experiment;
+
+/// Open a run in a folder of runs.
+fn open(runs: &Path, experiment: &str) -> model_foundry::Result<Run> {
+    Run::builder(experiment).runs_dir(runs).console(Console::Silent).open()
+}
+
+/// What is wrong with a path, by the library.
+fn problem<T>(result: model_foundry::Result<T>, expected: &Path) -> String {
+    match result {
+        Err(Error::Path { path, problem }) => {
+            assert_eq!(path, expected);
+            problem
+        }
+        Err(other) => panic!("{other:?}"),
+        Ok(_) => panic!("{} was taken", expected.display()),
+    }
+}
+
+#[test]
+fn an_experiment_whose_name_cannot_name_a_folder_is_refused() {
+    let experiment = Experiment::new();
+    let long = "x".repeat(201);
+    for name in [
+        "", ".", "..", ".hidden", "a/b", "../up", "/etc", "a\\b", "a\nb", "a\0b", "a\u{7f}b", &long,
+    ] {
+        let Err(Error::Invalid(message)) = open(experiment.folder(), name) else {
+            panic!("{name:?} was taken");
+        };
+        let expected = format!("the experiment's name {name:?} cannot name a folder");
+        assert!(message.starts_with(&expected), "{message}");
+    }
+    assert_eq!(std::fs::read_dir(experiment.folder()).expect("the folder").count(), 0);
+}
+
+#[test]
+fn an_experiment_may_have_any_other_name() -> Result<()> {
+    let experiment = Experiment::new();
+    let long = "x".repeat(200);
+    for name in ["a", "tiny-2.0 (größe) 実験", "-rf", "a..b", "con", &long] {
+        let run = open(experiment.folder(), name)?;
+        assert_eq!(run.folder(), experiment.path(name));
+        assert_eq!(run.logger("l").context()[0].1, name.into());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_run_folder_that_is_a_file_is_refused() -> Result<()> {
+    let experiment = Experiment::new();
+    let file = experiment.path("tiny");
+    std::fs::write(&file, "precious")?;
+    let problem = problem(open(experiment.folder(), "tiny"), &file);
+    assert!(problem.starts_with("the run folder cannot be made: "), "{problem}");
+    assert_eq!(experiment.text("tiny"), "precious");
+    Ok(())
+}
+
+#[test]
+fn a_run_folder_that_cannot_be_made_is_refused() -> Result<()> {
+    // Below a file: nobody can write there, root neither.
+    let experiment = Experiment::new();
+    std::fs::write(experiment.path("file"), "precious")?;
+    let runs = experiment.path("file/runs");
+    let problem = problem(open(&runs, "tiny"), &runs.join("tiny"));
+    assert!(problem.starts_with("the run folder cannot be made: "), "{problem}");
+    Ok(())
+}
+
+#[test]
+fn the_folder_of_another_experiment_is_refused() -> Result<()> {
+    let experiment = Experiment::new();
+    drop(experiment.run());
+    let before = experiment.text("run.json");
+    let other = Run::builder("other").folder(experiment.folder()).open();
+    assert_eq!(
+        problem(other, experiment.folder()),
+        "this is the run of experiment \"tiny\"; choose another folder"
+    );
+    assert_eq!(experiment.text("run.json"), before);
+    Ok(())
+}
+
+#[test]
+fn a_manifest_that_is_none_is_told_by_its_path() -> Result<()> {
+    for garbage in ["", "{", "[]", "{\"experiment\": 3}", "\u{0}"] {
+        let experiment = Experiment::new();
+        std::fs::write(experiment.path("run.json"), garbage)?;
+        problem(experiment.builder().open(), &experiment.path("run.json"));
+        assert_eq!(experiment.text("run.json"), garbage, "it is left as it was");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_folder_without_a_run_cannot_be_read() -> Result<()> {
+    let experiment = Experiment::new();
+    let open = |path: &Path| RunReader::open(path).map(drop);
+
+    let absent = experiment.path("absent");
+    assert_eq!(problem(open(&absent), &absent), "there is no such run folder");
+    assert_eq!(
+        problem(open(experiment.folder()), experiment.folder()),
+        "there is no run in this folder (no run.json)"
+    );
+    let file = experiment.path("file");
+    std::fs::write(&file, "")?;
+    assert_eq!(problem(open(&file), &file), "this is no folder");
+    assert!(!absent.exists(), "reading makes no folder");
+    Ok(())
+}
+
+#[test]
+fn a_configuration_file_that_cannot_be_read_is_told_by_its_path() -> Result<()> {
+    let experiment = Experiment::new();
+    let mut reader = ConfigReader::new(&Runtime::shared()?)?;
+    let mut read = |name: &str| {
+        let path = experiment.path(name);
+        problem(reader.read_file(&path), &path)
+    };
+
+    for name in ["train.ini", "train", "train.json.bak", ".json"] {
+        std::fs::write(experiment.path(name), "{}")?;
+        assert_eq!(read(name), "a configuration's name ends in .json, .toml, .yaml or .yml");
+    }
+    assert_eq!(read("absent.toml"), "there is no such file");
+    std::fs::write(experiment.path("latin1.yaml"), b"console_level: gr\xf6\xdfe\n")?;
+    assert_eq!(read("latin1.yaml"), "the file is not UTF-8 text");
+    std::fs::create_dir(experiment.path("folder.json"))?;
+    assert!(read("folder.json").contains("directory"));
+    Ok(())
+}
+
+#[test]
+fn a_configuration_file_is_known_by_its_ending() -> Result<()> {
+    let experiment = Experiment::new();
+    let mut reader = ConfigReader::new(&Runtime::shared()?)?;
+    for (name, text) in [
+        ("a.json", "{\"max_log_files\": 3}"),
+        ("a.toml", "max_log_files = 3"),
+        ("a.yaml", "max_log_files: 3"),
+        ("a.yml", "max_log_files: 3"),
+        ("a.YAML", "max_log_files: 3"),
+    ] {
+        std::fs::write(experiment.path(name), text)?;
+        assert_eq!(reader.read_file(&experiment.path(name))?.logging.max_log_files, 3, "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_configuration_file_that_breaks_rules_is_named() -> Result<()> {
+    let experiment = Experiment::new();
+    let path = experiment.path("train.toml");
+    std::fs::write(&path, "max_log_files = 0")?;
+    let mut reader = ConfigReader::new(&Runtime::shared()?)?;
+    let error = reader.read_file(&path).expect_err("a violation").to_string();
+    let expected = format!("{} breaks a rule:\n  max_log_files = 0: must be", path.display());
+    assert!(error.starts_with(&expected), "{error}");
+    Ok(())
+}
+
+#[test]
+fn a_record_beyond_the_largest_is_refused_and_the_next_is_kept() -> Result<()> {
+    let experiment = Experiment::new();
+    let run = experiment.run();
+    let huge = "x".repeat(17 << 20);
+
+    for refused in [
+        run.logger("trainer").info(&huge, &[]),
+        run.metrics().log_step(1, None, &[("text".into(), huge.as_str().into())]),
+        run.errors().log("ValueError", &huge, "", &[]),
+    ] {
+        assert!(matches!(refused, Err(Error::Limit(_))), "{refused:?}");
+    }
+    run.logger("trainer").info("small", &[])?;
+
+    assert_eq!(experiment.record("main.log")["message"], "small");
+    assert_eq!(run.component_failures(), 0);
+    Ok(())
+}

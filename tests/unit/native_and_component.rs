@@ -1,0 +1,474 @@
+//! The logic in the sandbox and the same logic linked natively write the same bytes.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use model_foundry::{
+    Clock, Column, Console, Durability, Field, Kind, Level, LoggingConfig, ManualClock,
+    NativeImports, OnError, Run, TimedBlock, Value, fields,
+};
+use model_foundry_guest::imports::Part;
+use model_foundry_guest::{errors, metrics, performance, structured};
+use model_foundry_tests::START;
+use parking_lot::Mutex;
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+/// What is compared.
+const FILES: [&str; 5] =
+    ["main.log", "metrics.jsonl", "performance.jsonl", "errors.jsonl", "timing_report.json"];
+
+/// Sets of columns that rows are logged by.
+const COLUMNS: [&[(&str, Kind)]; 3] = [
+    &[("loss", Kind::Float), ("tokens", Kind::Integer)],
+    &[("lr/encoder", Kind::Float)],
+    &[("größe \"x\"\n", Kind::Integer), ("loss", Kind::Float), ("", Kind::Float)],
+];
+
+/// One call of a program that logs.
+#[derive(Clone, Debug)]
+enum Call {
+    Log { level: Level, message: String, fields: Vec<Field> },
+    UpdateContext(Vec<Field>),
+    ClearContextField(String),
+    Step { step: u64, epoch: Option<f64>, metrics: Vec<Field>, inferred: bool },
+    Row { columns: usize, step: u64, epoch: Option<f64>, values: Vec<f64> },
+    EpochSummary { epoch: f64, summary: Vec<Field> },
+    Begin(String),
+    End { block: usize, failed: bool },
+    Record { name: String, seconds: f64 },
+    ResetTimers,
+    Error { error_type: String, message: String, traceback: String, context: Vec<Field> },
+    ResetCounts,
+    Pass { nanoseconds: u64 },
+}
+
+/// What a program sees: the seconds of a block that ended, or what it did wrong.
+type Answer = Result<Option<f64>, String>;
+
+fn done<E: ToString>(result: Result<(), E>) -> Answer {
+    result.map(|()| None).map_err(|error| error.to_string())
+}
+
+/// What calls leave, line by line: their answers, what the console showed, the statistics, and each file.
+type Outcome = Vec<(&'static str, Vec<String>)>;
+
+fn outcome(
+    answers: &[Answer],
+    console: Vec<String>,
+    statistics: Vec<String>,
+    folder: &Path,
+) -> Outcome {
+    let answers = answers.iter().map(|answer| format!("{answer:?}")).collect();
+    let mut all = vec![("answers", answers), ("console", console), ("statistics", statistics)];
+    all.extend(FILES.map(|name| {
+        // A file that is not there has no lines.
+        let bytes = std::fs::read(folder.join(name)).unwrap_or_default();
+        let text = String::from_utf8(bytes).expect("a file is UTF-8");
+        (name, text.split_inclusive('\n').map(str::to_owned).collect())
+    }));
+    all
+}
+
+/// Make the calls both ways; what they leave, if it is the same.
+fn both_ways(config: &LoggingConfig, calls: &[Call]) -> Result<Outcome> {
+    let component = through_the_component(config, calls).context("through the component")?;
+    let native = natively(config, calls).context("natively")?;
+    for ((name, component), (_, native)) in component.iter().zip(&native) {
+        let lines = component.iter().zip(native);
+        if let Some((component, native)) = lines.clone().find(|(one, other)| one != other) {
+            bail!("{name}: the component has\n{component}\nand the native logic\n{native}");
+        }
+        ensure!(component.len() == native.len(), "{name}: one has more lines than the other");
+    }
+    Ok(component)
+}
+
+/// The context that a run's loggers have, with nothing of this machine in it.
+fn context() -> Vec<Field> {
+    fields! { experiment: "same", git_hash: "0123abc", device: "cpu" }
+}
+
+/// Make the calls through the component.
+fn through_the_component(config: &LoggingConfig, calls: &[Call]) -> Result<Outcome> {
+    let folder = TempDir::new()?;
+    let clock = ManualClock::at(START);
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let heard = said.clone();
+    let run = Run::builder("same")
+        .folder(folder.path())
+        .config(config.clone())
+        .clock(Clock::Manual(clock.clone()))
+        .console(Console::Custom(Arc::new(move |line| heard.lock().push(line.to_owned()))))
+        .on_error(OnError::Return)
+        .nvml(folder.path().join("no-driver.so"))
+        .open()?;
+    let logger = run.logger("trainer");
+    logger.update_context(context());
+    let (metrics, performance, errors) = (run.metrics(), run.performance(), run.errors());
+    let mut blocks: Vec<TimedBlock> = Vec::new();
+    let mut answers = Vec::new();
+    for call in calls {
+        answers.push(match call.clone() {
+            Call::Log { level, message, fields } => done(logger.log(level, &message, &fields)),
+            Call::UpdateContext(fields) => {
+                logger.update_context(fields);
+                Ok(None)
+            }
+            Call::ClearContextField(name) => {
+                logger.clear_context_field(&name);
+                Ok(None)
+            }
+            Call::Step { step, epoch, metrics: fields, inferred: false } => {
+                done(metrics.log_step(step, epoch, &fields))
+            }
+            Call::Step { step, epoch, metrics: fields, inferred: true } => {
+                done(metrics.log_inferred_step(step, epoch, &fields))
+            }
+            Call::Row { columns, step, epoch, values } => {
+                let column =
+                    |(name, kind): &(&str, Kind)| Column { name: (*name).to_owned(), kind: *kind };
+                let columns = metrics.typed_columns(COLUMNS[columns].iter().map(column).collect());
+                done(columns.and_then(|columns| columns.log(step, epoch, &values)))
+            }
+            Call::EpochSummary { epoch, summary } => {
+                done(metrics.log_epoch_summary(epoch, &summary))
+            }
+            Call::Begin(name) => {
+                blocks.push(performance.time_block(&name));
+                Ok(None)
+            }
+            Call::End { .. } if blocks.is_empty() => Ok(None),
+            Call::End { block, failed } => {
+                let block = blocks.remove(block % blocks.len());
+                Ok(if failed { block.fail() } else { block.end() })
+            }
+            Call::Record { name, seconds } => done(performance.record(&name, seconds)),
+            Call::ResetTimers => done(performance.reset_timers()),
+            Call::Error { error_type, message, traceback, context } => {
+                done(errors.log(&error_type, &message, &traceback, &context))
+            }
+            Call::ResetCounts => done(errors.reset_counts()),
+            Call::Pass { nanoseconds } => {
+                clock.advance(nanoseconds);
+                Ok(None)
+            }
+        });
+    }
+    for block in blocks {
+        answers.push(Ok(block.end()));
+    }
+
+    let mut statistics = Vec::new();
+    for metric in metrics.all_statistics()? {
+        let of = metric.statistics;
+        let figures = [of.mean, of.min, of.max, of.std, of.last, of.p50, of.p95, of.p99];
+        statistics.push(format!("{} {} {figures:?}", metric.name, of.count));
+    }
+    for counted in errors.summary()? {
+        statistics.push(format!("{} {}", counted.error_type, counted.count));
+    }
+    for entry in errors.recent(3)? {
+        statistics.push(format!("{} {}", entry.error_message, entry.context));
+    }
+    drop((logger, metrics, performance, errors, run));
+    let console = said.lock().clone();
+    Ok(outcome(&answers, console, statistics, folder.path()))
+}
+
+/// Make the calls of the logic itself.
+fn natively(config: &LoggingConfig, calls: &[Call]) -> Result<Outcome> {
+    let folder = TempDir::new()?;
+    let clock = ManualClock::at(START);
+    let imports = NativeImports::open(folder.path(), Clock::Manual(clock.clone()), None)?;
+    let mut logger = structured::StructuredLogger::new(&imports, "trainer", config, context());
+    let part = Part { rank: None, rotated: 0 };
+    let mut metrics =
+        metrics::MetricsLogger::open(&imports, metrics::Options { attempt: 1, part, wandb: None })?;
+    let mut performance = performance::PerformanceLogger::open(&imports, config)?;
+    let mut errors = errors::ErrorTracker::open(&imports, config.max_errors_to_track, None)?;
+    let mut blocks: Vec<u64> = Vec::new();
+    let (mut answers, mut console) = (Vec::new(), Vec::new());
+    for call in calls {
+        answers.push(match call.clone() {
+            Call::Log { level, message, fields } => {
+                done(logger.log(level, &message, &fields).map(|line| console.extend(line)))
+            }
+            Call::UpdateContext(fields) => {
+                logger.update_context(fields);
+                Ok(None)
+            }
+            Call::ClearContextField(name) => {
+                logger.clear_context_field(&name);
+                Ok(None)
+            }
+            Call::Step { step, epoch, metrics: fields, inferred } => {
+                done(metrics.log_step(step, epoch, &fields, inferred))
+            }
+            Call::Row { columns, step, epoch, values } => {
+                let column = |(name, kind): &(&str, Kind)| metrics::Column {
+                    name: (*name).to_owned(),
+                    kind: match kind {
+                        Kind::Float => metrics::Kind::Float,
+                        Kind::Integer => metrics::Kind::Integer,
+                    },
+                };
+                let columns = metrics.columns(COLUMNS[columns].iter().map(column).collect());
+                done(columns.and_then(|columns| metrics.log_row(columns, step, epoch, &values)))
+            }
+            Call::EpochSummary { epoch, summary } => {
+                done(metrics.log_epoch_summary(epoch, &summary))
+            }
+            Call::Begin(name) => done(performance.begin(&name).map(|block| blocks.push(block))),
+            Call::End { .. } if blocks.is_empty() => Ok(None),
+            Call::End { block, failed } => {
+                let block = blocks.remove(block % blocks.len());
+                Ok(performance.end(block, failed).ok().map(|finished| finished.seconds))
+            }
+            Call::Record { name, seconds } => done(performance.record(&name, seconds).map(drop)),
+            Call::ResetTimers => {
+                performance.reset();
+                Ok(None)
+            }
+            Call::Error { error_type, message, traceback, context } => {
+                done(errors.log_error(&error_type, &message, &traceback, &context))
+            }
+            Call::ResetCounts => {
+                errors.reset_counts();
+                Ok(None)
+            }
+            Call::Pass { nanoseconds } => {
+                clock.advance(nanoseconds);
+                Ok(None)
+            }
+        });
+    }
+    for block in blocks {
+        answers.push(Ok(performance.end(block, false).ok().map(|finished| finished.seconds)));
+    }
+
+    let mut statistics = Vec::new();
+    for (name, of) in metrics.all_statistics()?.iter() {
+        let [p50, p95, p99] = [0.5, 0.95, 0.99].map(|fraction| of.percentile(fraction));
+        // The component answers with zeros where there is no sample.
+        let (min, max) = if of.count == 0 { (0.0, 0.0) } else { (of.min, of.max) };
+        let figures = [of.mean, min, max, of.std(), of.last, p50, p95, p99];
+        statistics.push(format!("{name} {} {figures:?}", of.count));
+    }
+    for (error_type, count) in errors.summary() {
+        statistics.push(format!("{error_type} {count}"));
+    }
+    for entry in errors.recent(3) {
+        statistics.push(format!("{} {}", entry.error_message, entry.context));
+    }
+    performance.export_report()?;
+    Ok(outcome(&answers, console, statistics, folder.path()))
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::Boolean),
+        any::<i64>().prop_map(Value::Integer),
+        prop::num::f64::ANY.prop_map(Value::Float),
+        (-1000_i32..1000).prop_map(|number| Value::Float(f64::from(number) / 8.0)),
+        any::<String>().prop_map(Value::Text),
+        any::<String>().prop_map(Value::Json),
+        prop::sample::select(&["[1, {\"a\": null}]", "{\"a\":1e400}", "1.50", "NaN", " [ ] "][..])
+            .prop_map(|json| Value::Json(json.to_owned())),
+    ]
+}
+
+fn name() -> impl Strategy<Value = String> {
+    const KNOWN: &[&str] = &["loss", "lr", "epoch", "device", "grad norm", "a\"b\\c\n\u{1}é🦀", ""];
+    prop_oneof![
+        4 => prop::sample::select(KNOWN).prop_map(str::to_owned).boxed(),
+        1 => any::<String>().boxed(),
+    ]
+}
+
+fn some_fields() -> impl Strategy<Value = Vec<Field>> {
+    prop::collection::vec((name(), value()), 0..6)
+}
+
+fn number() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        prop::num::f64::ANY,
+        (-100_i32..100).prop_map(f64::from),
+        prop::sample::select(&[f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, 9e15, 9.1e15][..]),
+    ]
+}
+
+fn row() -> impl Strategy<Value = Call> {
+    (0..COLUMNS.len(), 0..50_u64, prop::option::of(number())).prop_flat_map(
+        |(columns, step, epoch)| {
+            prop::collection::vec(number(), COLUMNS[columns].len())
+                .prop_map(move |values| Call::Row { columns, step, epoch, values })
+        },
+    )
+}
+
+fn call() -> impl Strategy<Value = Call> {
+    let level = prop::sample::select(&Level::ALL[..]);
+    let step = prop_oneof![0..50_u64, any::<u64>()];
+    let seconds = prop_oneof![
+        (0_u32..10_000).prop_map(|milliseconds| f64::from(milliseconds) / 1e3),
+        number(),
+    ];
+    prop_oneof![
+        4 => (level, any::<String>(), some_fields())
+            .prop_map(|(level, message, fields)| Call::Log { level, message, fields }),
+        1 => some_fields().prop_map(Call::UpdateContext),
+        1 => name().prop_map(Call::ClearContextField),
+        4 => (step, prop::option::of(number()), some_fields(), any::<bool>()).prop_map(
+            |(step, epoch, metrics, inferred)| Call::Step { step, epoch, metrics, inferred }
+        ),
+        4 => row(),
+        1 => (number(), some_fields())
+            .prop_map(|(epoch, summary)| Call::EpochSummary { epoch, summary }),
+        3 => name().prop_map(Call::Begin),
+        3 => (any::<usize>(), any::<bool>())
+            .prop_map(|(block, failed)| Call::End { block, failed }),
+        2 => (name(), seconds).prop_map(|(name, seconds)| Call::Record { name, seconds }),
+        1 => Just(Call::ResetTimers),
+        2 => (name(), any::<String>(), any::<String>(), some_fields()).prop_map(
+            |(error_type, message, traceback, context)| {
+                Call::Error { error_type, message, traceback, context }
+            }
+        ),
+        1 => Just(Call::ResetCounts),
+        3 => (0..5_000_000_000_u64).prop_map(|nanoseconds| Call::Pass { nanoseconds }),
+    ]
+}
+
+prop_compose! {
+    fn config()(
+        levels in prop::array::uniform2(prop::sample::select(&Level::ALL[..])),
+        structured in prop::bool::weighted(0.8),
+        max_errors_to_track in 1..4_u32,
+    ) -> LoggingConfig {
+        LoggingConfig {
+            console_level: levels[0],
+            file_level: levels[1].min(Level::Warning),
+            use_structured_logging: structured,
+            // Its bytes name the process and the machine.
+            log_to_wandb: false,
+            max_errors_to_track,
+            ..LoggingConfig::default()
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, max_shrink_iters: 4096, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn write_the_same_bytes(config in config(), calls in prop::collection::vec(call(), 0..60)) {
+        if let Err(difference) = both_ways(&config, &calls) {
+            prop_assert!(false, "{difference:#}");
+        }
+    }
+
+    #[test]
+    fn buffered_and_immediate_records_are_the_same_bytes(
+        config in config(),
+        calls in prop::collection::vec(call(), 0..60),
+    ) {
+        let buffered = LoggingConfig { durability: Durability::Buffered, ..config.clone() };
+        let files = |config| {
+            let mut outcome = through_the_component(config, &calls).expect("through the component");
+            outcome.retain(|(name, _)| FILES.contains(name));
+            outcome
+        };
+        prop_assert_eq!(files(&buffered), files(&config));
+    }
+}
+
+// WebAssembly and x86 take f64::min and f64::max of zeros of both signs differently.
+#[test]
+fn zeros_of_both_signs_are_the_same_both_ways() -> Result<()> {
+    let record = |seconds| Call::Record { name: "forward".into(), seconds };
+    let config = LoggingConfig { log_to_wandb: false, ..LoggingConfig::default() };
+    both_ways(&config, &[record(-0.0), record(0.0)])?;
+    both_ways(&config, &[record(0.0), record(-0.0)])?;
+    Ok(())
+}
+
+/// A program that uses everything once.
+fn fixed_script() -> Vec<Call> {
+    let pass = |nanoseconds| Call::Pass { nanoseconds };
+    vec![
+        Call::Log {
+            level: Level::Info,
+            message: "started".into(),
+            fields: fields! { seed: 42, resumed: false, config: Value::Json("{\"layers\": 12}".into()) },
+        },
+        Call::UpdateContext(fields! { phase: "warm\tup" }),
+        Call::Log {
+            level: Level::Warning,
+            message: "the loss \"jumped\"".into(),
+            fields: fields! { loss: f64::NAN, device: "cuda:1", best: Value::Null },
+        },
+        Call::ClearContextField("phase".into()),
+        pass(1_500_000),
+        Call::Step {
+            step: 10,
+            epoch: Some(0.5),
+            metrics: fields! { loss: 2.5, tokens: 8500, grad_norm: f64::INFINITY, note: "é" },
+            inferred: false,
+        },
+        Call::Step { step: 11, epoch: None, metrics: fields! { loss: 2.0 }, inferred: true },
+        Call::Row { columns: 0, step: 12, epoch: Some(1.0), values: vec![1e-7, 8500.0] },
+        Call::Row { columns: 0, step: 13, epoch: None, values: vec![f64::NEG_INFINITY, 0.5] },
+        Call::EpochSummary { epoch: 1.0, summary: fields! { loss: 2.25, done: true } },
+        Call::Begin("forward".into()),
+        pass(50_000_000),
+        Call::End { block: 0, failed: false },
+        Call::Begin("save".into()),
+        pass(123_456_789),
+        Call::End { block: 0, failed: true },
+        Call::Record { name: "forward".into(), seconds: 0.125 },
+        Call::Error {
+            error_type: "ValueError".into(),
+            message: "bad value".into(),
+            traceback: "Traceback …\nValueError: bad value".into(),
+            context: fields! { step: 13, loss: f64::NAN },
+        },
+        Call::Log { level: Level::Critical, message: "the end".into(), fields: Vec::new() },
+    ]
+}
+
+/// The bytes of every file: a change of the format shows here, and has to be meant.
+#[test]
+fn the_format_is_what_it_was() -> Result<()> {
+    let config = LoggingConfig { log_to_wandb: false, ..LoggingConfig::default() };
+    let outcome = both_ways(&config, &fixed_script())?;
+    let files = outcome.iter().filter(|(name, _)| FILES.contains(name));
+    let text: String =
+        files.map(|(name, lines)| format!("== {name}\n{}", lines.concat())).collect();
+    insta::assert_snapshot!(text, @r#"
+    == main.log
+    {"timestamp":"2025-01-02T03:04:05.678901Z","level":"INFO","logger":"trainer","message":"started","context":{"experiment":"same","git_hash":"0123abc","device":"cpu","seed":42,"resumed":false,"config":{"layers":12}}}
+    {"timestamp":"2025-01-02T03:04:05.678901Z","level":"WARNING","logger":"trainer","message":"the loss \"jumped\"","context":{"experiment":"same","git_hash":"0123abc","phase":"warm\tup","loss":null,"device":"cuda:1","best":null},"non_finite":{"loss":"NaN"}}
+    {"timestamp":"2025-01-02T03:04:05.853857Z","level":"CRITICAL","logger":"trainer","message":"the end","context":{"experiment":"same","git_hash":"0123abc","device":"cpu"}}
+    == metrics.jsonl
+    {"timestamp":"2025-01-02T03:04:05.680401Z","step":10,"epoch":0.5,"metrics":{"loss":2.5,"tokens":8500,"grad_norm":null,"note":"é"},"non_finite":{"grad_norm":"Infinity"}}
+    {"timestamp":"2025-01-02T03:04:05.680401Z","step":11,"step_inferred":true,"metrics":{"loss":2.0}}
+    {"timestamp":"2025-01-02T03:04:05.680401Z","step":12,"epoch":1,"metrics":{"loss":1e-7,"tokens":8500}}
+    {"timestamp":"2025-01-02T03:04:05.680401Z","step":13,"metrics":{"loss":null,"tokens":0.5},"non_finite":{"loss":"-Infinity"}}
+    {"timestamp":"2025-01-02T03:04:05.680401Z","epoch":1,"summary":{"loss":2.25,"done":true}}
+    == performance.jsonl
+    {"timestamp":"2025-01-02T03:04:05.730401Z","name":"forward","seconds":0.05}
+    {"timestamp":"2025-01-02T03:04:05.853857Z","name":"save","seconds":0.123456789,"failed":true}
+    {"timestamp":"2025-01-02T03:04:05.853857Z","name":"forward","seconds":0.125}
+    == errors.jsonl
+    {"timestamp":"2025-01-02T03:04:05.853857Z","error_type":"ValueError","error_message":"bad value","traceback":"Traceback …\nValueError: bad value","context":{"step":13,"loss":"NaN"}}
+    == timing_report.json
+    {
+      "forward": {"count": 2, "mean": 0.0875, "min": 0.05, "max": 0.125, "std": 0.05303300858899107, "total": 0.175, "p50": 0.05, "p95": 0.125, "p99": 0.125},
+      "save": {"count": 1, "mean": 0.123456789, "min": 0.123456789, "max": 0.123456789, "std": 0.0, "total": 0.123456789, "p50": 0.123456789, "p95": 0.123456789, "p99": 0.123456789}
+    }
+    "#);
+    Ok(())
+}
