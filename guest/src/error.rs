@@ -11,6 +11,9 @@ pub enum Error {
     /// A stated bound is reached.
     #[error("{0}")]
     Limit(String),
+    /// A record is larger than one may be.
+    #[error("{0}")]
+    TooLarge(String),
     /// The storage refused.
     #[error(transparent)]
     Storage(#[from] StorageError),

@@ -212,7 +212,7 @@ impl<I: Imports> ErrorTracker<I> {
         }
         line.push_str("}\n");
         if line.len() > LARGEST_RECORD {
-            return Err(Error::Limit(format!(
+            return Err(Error::TooLarge(format!(
                 "an error of {} MiB is too large: at most 16 MiB",
                 line.len() >> 20
             )));

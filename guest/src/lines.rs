@@ -28,6 +28,10 @@ pub struct Line<'a> {
 /// What every record begins with. A quote inside a string is escaped, so that it cannot stand in one.
 const RECORD_START: &[u8] = b"{\"timestamp\":\"";
 
+/// How many beginnings of records a damaged line is searched for: reading on from each takes the rest of
+/// the line.
+const MOST_STARTS: usize = 64;
+
 /// A record that a line holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found<'a, T> {
@@ -56,14 +60,16 @@ impl<'a> Line<'a> {
         if self.torn || self.bytes.is_empty() {
             return Err(problem);
         }
-        let start = memchr::memmem::rfind(self.bytes, RECORD_START).filter(|at| *at > 0);
-        let tail = start.and_then(|at| std::str::from_utf8(&self.bytes[at..]).ok());
-        match (start, tail.map(|text| (text, read(text)))) {
-            (Some(at), Some((text, Ok(record)))) => {
-                Ok(Found { text, record, fragment: Some((at, problem)) })
+        // The first whose rest of the line reads as a record: an object inside one may begin so too.
+        let starts = memchr::memmem::find_iter(self.bytes, RECORD_START).filter(|at| *at > 0);
+        for at in starts.take(MOST_STARTS) {
+            if let Ok(text) = std::str::from_utf8(&self.bytes[at..])
+                && let Ok(record) = read(text)
+            {
+                return Ok(Found { text, record, fragment: Some((at, problem)) });
             }
-            _ => Err(problem),
         }
+        Err(problem)
     }
 
     fn text(&self) -> Result<&'a str, Problem> {

@@ -191,13 +191,13 @@ impl<I: Imports> PerformanceLogger<I> {
     }
 
     /// Keep a duration that was measured elsewhere, in seconds.
-    pub fn record(&mut self, name: &str, seconds: f64) -> Result<Finished> {
+    pub fn record(&mut self, name: &str, seconds: f64, failed: bool) -> Result<Finished> {
         if !seconds.is_finite() || seconds < 0.0 {
             return Err(Error::Invalid(format!(
                 "the duration of {name:?} must be a number of seconds, 0 or more, not {seconds}"
             )));
         }
-        self.keep(name, seconds, false)
+        self.keep(name, seconds, failed)
     }
 
     /// Sample memory into performance.jsonl.

@@ -75,7 +75,7 @@ impl<I: Imports> StructuredLogger<I> {
             }
             line.push('\n');
             let kept = if line.len() > LARGEST_RECORD {
-                Err(Error::Limit(format!(
+                Err(Error::TooLarge(format!(
                     "a record of {} MiB is too large: at most 16 MiB",
                     line.len() >> 20
                 )))

@@ -26,13 +26,13 @@ impl Attempted {
     pub(crate) fn begin(
         dir: &Dir,
         mut manifest: Manifest,
-        alone: bool,
+        begins: bool,
         start: String,
         now: u64,
         config: &LoggingConfig,
         folder: &Path,
     ) -> Result<(Manifest, Self)> {
-        let joined = !alone && !manifest.attempts.is_empty();
+        let joined = !begins && !manifest.attempts.is_empty();
         if joined {
             let number = manifest.attempts.last().map_or(1, |attempt| attempt.attempt);
             return Ok((manifest, Self { number, own: false, ended: false, wandb: None }));
@@ -75,8 +75,14 @@ impl Attempted {
         manifest: &Manifest,
         config: &LoggingConfig,
         now: u64,
+        joins: bool,
     ) -> Option<(String, component::WandbRun)> {
-        let id = self.wandb.clone().filter(|_| wandb_wanted(config))?;
+        if !wandb_wanted(config) {
+            return None;
+        }
+        // A library inside a watched command has the metrics: the run is its, beside that of the watcher.
+        let own = || joins.then(|| wandb_id(now, std::process::id()));
+        let id = self.wandb.clone().or_else(own)?;
         let start = manifest.latest()?.start.clone();
         // YYYYMMDD_HHMMSS, as the folder of an offline run is named.
         let digits: String = start.chars().filter(char::is_ascii_digit).take(14).collect();

@@ -74,6 +74,7 @@ impl From<types::Error> for Error {
         match error {
             types::Error::Invalid(message) => Self::Invalid(message),
             types::Error::Limit(message) => Self::Limit(message),
+            types::Error::TooLarge(message) => Self::TooLarge(message),
             types::Error::Storage(message) => Self::Storage(message),
             types::Error::Other(message) => Self::Component(message),
         }

@@ -33,6 +33,9 @@ pub enum Error {
     /// A stated bound is reached.
     #[error("{0}")]
     Limit(String),
+    /// A record is larger than one may be. It is counted as lost.
+    #[error("{0}")]
+    TooLarge(String),
     /// The storage refused a record. It is counted, and written with the next one if it can be.
     #[error("{0}")]
     Storage(String),

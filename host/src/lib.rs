@@ -96,6 +96,7 @@
 
 mod attempt;
 mod bindings;
+mod cache;
 mod config;
 mod convert;
 mod error;
@@ -136,6 +137,8 @@ pub use reader::{Damage, Query, RunReader, Series};
 pub use run::{Console, OnError, RUN_DIR_VARIABLE, Run, RunBuilder};
 pub use runtime::{COMPONENT, Runtime, RuntimeOptions};
 pub use structured::StructuredLogger;
+#[doc(hidden)]
+pub use termination::not_ignored;
 pub use verification::{FileReport, Finding};
 pub use watch::{Event, Output, OutputParser};
 

@@ -13,54 +13,75 @@ pub(crate) struct Lock {
     _file: File,
 }
 
+/// Who else takes part in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Company {
+    /// Nobody.
+    Alone,
+    /// Other processes.
+    Others,
+    /// The file system knows no locks.
+    Unknown,
+}
+
+/// Readable and writable: on NFS a shared lock needs the one, an exclusive lock the other.
 fn open(dir: &Dir, name: &str) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.write(true).create(true);
+    options.read(true).write(true).create(true);
     Ok(dir.open_with(name, &options)?.into_std())
 }
 
-/// Wait for the right to change the folder.
+/// Wait for the right to change the folder. Where there are no locks there is nothing to wait for.
 pub(crate) fn change(dir: &Dir) -> io::Result<Lock> {
     let file = open(dir, ".change.lock")?;
-    match file.lock() {
-        Ok(()) => Ok(Lock { _file: file }),
-        Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(Lock { _file: file }),
-        Err(error) => Err(error),
+    loop {
+        match file.lock() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(()) | Err(_) => return Ok(Lock { _file: file }),
+        }
     }
 }
 
-/// Take part in the run: whether this process is alone with it, and the lock that says it is there. The
-/// caller holds [`change`], so that no two processes ask at once.
-pub(crate) fn join(dir: &Dir) -> io::Result<(bool, Lock)> {
+/// Take part in the run: who else does, and the lock that says that this process does. The caller holds
+/// [`change`], so that no two processes ask at once.
+pub(crate) fn join(dir: &Dir) -> io::Result<(Company, Lock)> {
     let file = open(dir, ".live.lock")?;
-    let alone = match file.try_lock() {
+    let company = match file.try_lock() {
         Ok(()) => {
             file.unlock()?;
-            true
+            Company::Alone
         }
-        Err(TryLockError::WouldBlock) => false,
-        Err(TryLockError::Error(_)) => true,
+        Err(TryLockError::WouldBlock) => Company::Others,
+        Err(TryLockError::Error(_)) => Company::Unknown,
     };
-    let _ = file.lock_shared();
-    Ok((alone, Lock { _file: file }))
+    let company = if file.lock_shared().is_ok() { company } else { Company::Unknown };
+    Ok((company, Lock { _file: file }))
 }
 
-/// Whether a process takes part in the run at present.
-pub(crate) fn is_live(dir: &Dir) -> bool {
+/// Who takes part in the run at present.
+pub(crate) fn company(dir: &Dir) -> Company {
     // Trying takes the lock for a moment: no process may be joining then.
-    let change = open_to_read(dir, ".change.lock");
+    let change = open_existing(dir, ".change.lock");
     let _changing = change.as_ref().map(File::lock);
-    is_live_now(dir)
+    company_now(dir)
 }
 
 /// The same for a caller that holds [`change`]: no process joins as long as it does.
-pub(crate) fn is_live_now(dir: &Dir) -> bool {
-    open_to_read(dir, ".live.lock")
-        .is_some_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+pub(crate) fn company_now(dir: &Dir) -> Company {
+    let Some(file) = open_existing(dir, ".live.lock") else { return Company::Alone };
+    match file.try_lock() {
+        Ok(()) => Company::Alone,
+        Err(TryLockError::WouldBlock) => Company::Others,
+        Err(TryLockError::Error(_)) => Company::Unknown,
+    }
 }
 
-fn open_to_read(dir: &Dir, name: &str) -> Option<File> {
-    let mut options = OpenOptions::new();
-    options.read(true);
-    Some(dir.open_with(name, &options).ok()?.into_std())
+/// Open a lock that is there, to be written if that is allowed.
+fn open_existing(dir: &Dir, name: &str) -> Option<File> {
+    let open = |write| {
+        let mut options = OpenOptions::new();
+        options.read(true).write(write);
+        dir.open_with(name, &options).ok()
+    };
+    open(true).or_else(|| open(false)).map(cap_std::fs::File::into_std)
 }

@@ -6,6 +6,7 @@ pub use crate::bindings::exports::model_foundry::logging::metrics::{
     Column, Kind, NamedStatistics, Statistics,
 };
 use crate::convert::fields_to;
+use crate::queue::{BATCH, BATCH_VALUES};
 use crate::recorder::Recorder;
 use crate::run::Run;
 use crate::{Error, Result};
@@ -85,8 +86,10 @@ impl MetricsLogger {
     ) -> Result<()> {
         match self.run.queue() {
             Some((queue, time)) => {
-                queue.push(time, Box::new(record));
-                Ok(())
+                match queue.push(time, Box::new(|recorder| record(recorder).map(|()| None))) {
+                    Ok(()) => Ok(()),
+                    Err(record) => self.run.keep(record).map(drop),
+                }
             }
             None => self.run.keep(record),
         }
@@ -188,8 +191,9 @@ impl Columns {
                     values.len()
                 )));
             }
-            queue.push_row(number, time, step, epoch.unwrap_or(f64::NAN), values);
-            return Ok(());
+            if queue.push_row(number, time, step, epoch.unwrap_or(f64::NAN), values) {
+                return Ok(());
+            }
         }
         self.run.keep(|recorder| {
             recorder.metrics(|logger, store, handle| {
@@ -198,7 +202,7 @@ impl Columns {
         })
     }
 
-    /// Log many rows in one write. `times` are in microseconds since 1970-01-01T00:00:00Z, an epoch of NaN
+    /// Log many rows, some hundreds in a write. `times` are in microseconds since 1970-01-01T00:00:00Z, an epoch of NaN
     /// is none, and `values` has the rows one after another. Under `buffered` too they are written when
     /// this returns.
     ///
@@ -213,7 +217,30 @@ impl Columns {
         epochs: &[f64],
         values: &[f64],
     ) -> Result<()> {
+        if times.len() != steps.len()
+            || epochs.len() != steps.len()
+            || values.len() != steps.len() * self.width
+        {
+            return Err(Error::Invalid(format!(
+                "{} rows of {} columns need as many times and epochs and {} values, not {}, {} and {}",
+                steps.len(),
+                self.width,
+                steps.len() * self.width,
+                times.len(),
+                epochs.len(),
+                values.len()
+            )));
+        }
         self.run.flush();
-        self.run.keep(|recorder| recorder.log_rows(self.number, times, steps, epochs, values))
+        // A write must not be so large that it could not wait for a full disk.
+        let rows = (BATCH_VALUES / self.width.max(1)).clamp(1, BATCH);
+        for from in (0..steps.len()).step_by(rows) {
+            let to = steps.len().min(from + rows);
+            let values = &values[from * self.width..to * self.width];
+            let (times, steps, epochs) = (&times[from..to], &steps[from..to], &epochs[from..to]);
+            self.run
+                .keep(|recorder| recorder.log_rows(self.number, times, steps, epochs, values))?;
+        }
+        Ok(())
     }
 }

@@ -2,12 +2,12 @@
 
 use model_foundry_guest::Level;
 
+use crate::Result;
 pub use crate::bindings::exports::model_foundry::logging::performance::{
     Finished, GpuPeak, MemorySample, Peaks, Timing,
 };
 use crate::run::Run;
 use crate::structured::StructuredLogger;
-use crate::{Error, Result};
 
 /// Keeps timings and takes memory samples, in performance.jsonl. Clones are the same logger.
 #[derive(Clone)]
@@ -36,12 +36,9 @@ impl PerformanceLogger {
     /// # Ok::<(), model_foundry::Error>(())
     /// ```
     pub fn time_block(&self, name: &str) -> TimedBlock {
-        let block = self.run.keep(|recorder| {
-            recorder
-                .performance(|logger, store, handle| logger.call_begin(store, handle, name))
-                .map(Some)
-        });
-        TimedBlock { performance: self.clone(), block: block.ok().flatten(), log: None }
+        // The clock is read on this side, before any lock: what others log is no part of the block.
+        let (performance, name) = (self.clone(), name.to_owned());
+        TimedBlock { performance, block: Some((name, self.run.monotonic())), log: None }
     }
 
     /// Time a block that may fail: it is marked as failed where it returns an error.
@@ -64,12 +61,12 @@ impl PerformanceLogger {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] if it is negative or not finite.
+    /// [`Error::Invalid`](crate::Error::Invalid) if it is negative or not finite.
     pub fn record(&self, name: &str, seconds: f64) -> Result<()> {
         self.run.keep(|recorder| {
             recorder
                 .performance(|logger, store, handle| {
-                    logger.call_record_duration(store, handle, name, seconds)
+                    logger.call_record_duration(store, handle, name, seconds, false)
                 })
                 .map(drop)
         })
@@ -95,7 +92,7 @@ impl PerformanceLogger {
     ///
     /// # Errors
     ///
-    /// [`Error::Trap`] if the component fails.
+    /// [`Error::Trap`](crate::Error::Trap) if the component fails.
     pub fn statistics(&self, name: &str) -> Result<Timing> {
         self.run.with(|recorder| {
             recorder.performance(|logger, store, handle| {
@@ -108,7 +105,7 @@ impl PerformanceLogger {
     ///
     /// # Errors
     ///
-    /// [`Error::Trap`] if the component fails.
+    /// [`Error::Trap`](crate::Error::Trap) if the component fails.
     pub fn all_statistics(&self) -> Result<Vec<Timing>> {
         self.run.with(|recorder| {
             recorder.performance(|logger, store, handle| {
@@ -121,7 +118,7 @@ impl PerformanceLogger {
     ///
     /// # Errors
     ///
-    /// [`Error::Trap`] if the component fails.
+    /// [`Error::Trap`](crate::Error::Trap) if the component fails.
     pub fn reset_timers(&self) -> Result<()> {
         self.run.with(|recorder| {
             recorder.performance(|logger, store, handle| Ok(Ok(logger.call_reset(store, handle)?)))
@@ -133,17 +130,10 @@ impl PerformanceLogger {
     ///
     /// # Errors
     ///
-    /// [`Error::Storage`] if it cannot be written.
+    /// [`Error::Storage`](crate::Error::Storage) if it cannot be written.
     pub fn export_timing_report(&self) -> Result<()> {
         self.run.with(|recorder| {
             recorder.performance(|logger, store, handle| logger.call_export_report(store, handle))
-        })
-    }
-
-    fn end(&self, block: u64, failed: bool) -> Result<Finished> {
-        self.run.with(|recorder| {
-            recorder
-                .performance(|logger, store, handle| logger.call_end(store, handle, block, failed))
         })
     }
 }
@@ -152,8 +142,8 @@ impl PerformanceLogger {
 #[must_use = "the block ends when this is dropped"]
 pub struct TimedBlock {
     performance: PerformanceLogger,
-    /// None where it could not begin, which has been counted, or where it has ended.
-    block: Option<u64>,
+    /// Its name and the clock's reading when it began; none where it has ended.
+    block: Option<(String, u64)>,
     log: Option<(StructuredLogger, Level)>,
 }
 
@@ -175,18 +165,17 @@ impl TimedBlock {
     }
 
     fn finish(&mut self, failed: bool) -> Option<f64> {
-        let block = self.block.take()?;
-        let finished = match self.performance.end(block, failed) {
-            Ok(finished) => finished,
-            Err(error) => {
-                // A guard has nobody to return an error to.
-                let _: Result<()> = self.performance.run.keep(|_| match error {
-                    Error::Invalid(message) => Err(Error::Trap(message)),
-                    error => Err(error),
-                });
-                return None;
-            }
-        };
+        let (name, began) = self.block.take()?;
+        let run = &self.performance.run;
+        let seconds = run.monotonic().saturating_sub(began) as f64 / 1e9;
+        // What could not be kept has been counted: a guard has nobody to return an error to.
+        let finished = run.keep(|recorder| {
+            let kept = recorder.performance(|logger, store, handle| {
+                logger.call_record_duration(store, handle, &name, seconds, failed)
+            });
+            kept.map(Some)
+        });
+        let finished = finished.ok().flatten()?;
         if let Some((logger, level)) = &self.log {
             let _ = logger.log(*level, &finished.message, &[]);
         }

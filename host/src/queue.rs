@@ -5,8 +5,9 @@
 //! `flush_interval_ms`; a producer that woke it for every record would spend a system call on each.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -26,11 +27,20 @@ const MOST_RECORDS: usize = 1 << 13;
 /// How many rows wake the writer.
 const WAKING: usize = 1 << 12;
 
-/// How many rows go into one call: their lines are one write.
-const BATCH: usize = 512;
+/// How many rows go into one call at most, and how many values: their lines are one write, which must fit
+/// into what may wait for a disk.
+pub(crate) const BATCH: usize = 512;
+pub(crate) const BATCH_VALUES: usize = 1 << 13;
 
-/// A record that is not a row. It is told when it was logged.
-type Record = Box<dyn FnOnce(&mut Recorder) -> Result<()> + Send>;
+/// A record that is not a row. What it returns is a line for the console, said when the recorder is free
+/// again.
+pub(crate) type Record = Box<dyn FnOnce(&mut Recorder) -> Result<Option<String>> + Send>;
+
+/// What the writer tells of: a line for the console, or how many records could not be kept, and why.
+pub(crate) enum Told<'a> {
+    Line(&'a str),
+    Failed(&'a Error, u64),
+}
 
 /// Rows of the same columns, one after another.
 #[derive(Default)]
@@ -44,6 +54,12 @@ struct Rows {
 }
 
 impl Rows {
+    fn has_room(&self, columns: u32, values: usize) -> bool {
+        self.columns == columns
+            && self.steps.len() < BATCH
+            && self.values.len() + values <= BATCH_VALUES
+    }
+
     fn clear(&mut self) {
         self.times.clear();
         self.steps.clear();
@@ -78,6 +94,8 @@ struct Waiting {
     /// Somebody waits for everything to be written.
     flush: bool,
     closed: bool,
+    /// The writer is gone.
+    ended: bool,
     /// How often a producer waited for room.
     waits: u64,
     /// Emptied buffers, to be filled again.
@@ -91,11 +109,11 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// Start the writer. `report` is told what could not be kept.
+    /// Start the writer, which tells `report` of what belongs on the console.
     pub(crate) fn start(
         recorder: Arc<Mutex<Recorder>>,
         interval: Duration,
-        report: impl Fn(&Error) + Send + 'static,
+        report: impl Fn(Told<'_>) + Send + 'static,
     ) -> Result<Self> {
         let shared = Arc::new(Shared {
             waiting: Mutex::new(Waiting::default()),
@@ -103,46 +121,63 @@ impl Queue {
             done: Condvar::new(),
         });
         let own = shared.clone();
-        let writer = std::thread::Builder::new()
+        let writer = thread::Builder::new()
             .name("model-foundry-writer".into())
             .spawn(move || write(&own, &recorder, interval, &report))
             .map_err(|error| Error::Component(format!("no thread could be started: {error}")))?;
         Ok(Self { shared, writer: Mutex::new(Some(writer)) })
     }
 
-    /// Put a row in.
+    /// Put a row in; false if the queue is closed.
     #[inline]
-    pub(crate) fn push_row(&self, columns: u32, time: u64, step: u64, epoch: f64, values: &[f64]) {
+    pub(crate) fn push_row(
+        &self,
+        columns: u32,
+        time: u64,
+        step: u64,
+        epoch: f64,
+        values: &[f64],
+    ) -> bool {
         let mut waiting = self.shared.waiting.lock();
+        if waiting.closed {
+            return false;
+        }
         if waiting.rows >= MOST_ROWS || waiting.values + values.len() > MOST_VALUES {
             waiting = self.wait_for_room(waiting);
         }
         let rows = match waiting.jobs.back_mut() {
-            Some(Job::Rows(rows)) if rows.columns == columns && rows.steps.len() < BATCH => rows,
+            Some(Job::Rows(rows)) if rows.has_room(columns, values.len()) => rows,
             _ => waiting.new_batch(columns),
         };
         rows.times.push(time);
         rows.steps.push(step);
         rows.epochs.push(epoch);
         rows.values.extend_from_slice(values);
+        let was_due = waiting.is_due();
         waiting.rows += 1;
         waiting.values += values.len();
-        if waiting.rows == WAKING {
+        if !was_due && waiting.is_due() {
             self.shared.work.notify_one();
         }
+        true
     }
 
-    /// Put another record in.
-    pub(crate) fn push(&self, time: u64, record: Record) {
+    /// Put another record in; if the queue is closed it comes back.
+    pub(crate) fn push(&self, time: u64, record: Record) -> Result<(), Record> {
         let mut waiting = self.shared.waiting.lock();
+        if waiting.closed {
+            return Err(record);
+        }
         if waiting.records >= MOST_RECORDS {
             waiting = self.wait_for_room(waiting);
         }
+        let was_due = waiting.is_due();
         waiting.jobs.push_back(Job::Record { time, record });
         waiting.records += 1;
-        if waiting.records == MOST_RECORDS / 2 {
+        if !was_due && waiting.is_due() {
             self.shared.work.notify_one();
         }
+        Ok(())
     }
 
     /// Wait until all that was put in before is written.
@@ -156,7 +191,7 @@ impl Queue {
             waiting.rounds + u64::from(waiting.writing) + u64::from(!waiting.jobs.is_empty());
         waiting.flush = true;
         self.shared.work.notify_one();
-        while waiting.rounds < round {
+        while waiting.rounds < round && !waiting.ended {
             self.shared.done.wait(&mut waiting);
         }
     }
@@ -170,8 +205,10 @@ impl Queue {
     pub(crate) fn close(&self) {
         self.shared.waiting.lock().closed = true;
         self.shared.work.notify_one();
-        if let Some(writer) = self.writer.lock().take() {
-            // It runs no code that panics but the caller's console; what it wrote is written.
+        let writer = self.writer.lock().take();
+        // The last handle of a run may be dropped by the console's own code, which the writer runs.
+        if let Some(writer) = writer.filter(|writer| writer.thread().id() != thread::current().id())
+        {
             let _ = writer.join();
         }
     }
@@ -186,7 +223,7 @@ impl Queue {
         self.shared.work.notify_one();
         // One round empties the queue.
         let round = waiting.rounds;
-        while waiting.rounds == round {
+        while waiting.rounds == round && !waiting.ended {
             self.shared.done.wait(&mut waiting);
         }
         waiting
@@ -194,6 +231,15 @@ impl Queue {
 }
 
 impl Waiting {
+    /// Whether the writer should not wait any longer.
+    fn is_due(&self) -> bool {
+        self.closed
+            || self.flush
+            || self.rows >= WAKING
+            || self.values >= MOST_VALUES / 2
+            || self.records >= MOST_RECORDS / 2
+    }
+
     #[cold]
     fn new_batch(&mut self, columns: u32) -> &mut Rows {
         let mut rows = self.spare.pop().unwrap_or_default();
@@ -206,13 +252,29 @@ impl Waiting {
     }
 }
 
+/// Says that the writer is gone, however it went: nobody must wait for it then.
+struct Ended<'a>(&'a Shared);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.lock().ended = true;
+        self.0.done.notify_all();
+    }
+}
+
 /// The writer: take what waits, write it, again.
-fn write(shared: &Shared, recorder: &Mutex<Recorder>, interval: Duration, report: &dyn Fn(&Error)) {
+fn write(
+    shared: &Shared,
+    recorder: &Mutex<Recorder>,
+    interval: Duration,
+    report: &dyn Fn(Told<'_>),
+) {
+    let _ended = Ended(shared);
     let mut jobs = VecDeque::new();
     let mut waiting = shared.waiting.lock();
     loop {
         let deadline = Instant::now() + interval;
-        while !(waiting.closed || waiting.flush || waiting.rows >= WAKING) {
+        while !waiting.is_due() {
             if shared.work.wait_until(&mut waiting, deadline).timed_out() {
                 break;
             }
@@ -234,20 +296,25 @@ fn write(shared: &Shared, recorder: &Mutex<Recorder>, interval: Duration, report
         for job in jobs.drain(..) {
             // The lock is given back between jobs: whoever wants to log an error waits for one alone.
             let mut recorder = recorder.lock();
+            let mut records = 1;
             let written = match job {
                 Job::Rows(mut rows) => {
                     let Rows { columns, times, steps, epochs, values } = &rows;
+                    records = steps.len() as u64;
                     let written = recorder.log_rows(*columns, times, steps, epochs, values);
                     rows.clear();
                     emptied.push(rows);
-                    written
+                    written.map(|()| None)
                 }
                 Job::Record { time, record } => recorder.at(time, record),
             };
             drop(recorder);
-            if let Err(error) = written {
-                report(&error);
-            }
+            // The console may be anybody's code: if it panics, the records behind this one are not lost.
+            let _ = catch_unwind(AssertUnwindSafe(|| match &written {
+                Ok(Some(line)) => report(Told::Line(line)),
+                Ok(None) => {}
+                Err(error) => report(Told::Failed(error, records)),
+            }));
         }
         waiting = shared.waiting.lock();
         waiting.writing = false;

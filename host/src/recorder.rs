@@ -67,6 +67,11 @@ impl Recorder {
         &mut self.sandbox
     }
 
+    /// Whether the performance logger has been used.
+    pub(crate) fn has_timed(&self) -> bool {
+        self.performance.is_some()
+    }
+
     /// The number of columns: the same ones always have the same.
     pub(crate) fn columns(&mut self, columns: Vec<metrics::Column>) -> Result<u32> {
         if let Some(at) = self.columns.iter().position(|known| *known == columns) {
@@ -309,6 +314,10 @@ impl Recorder {
     ) -> Result<R> {
         let answer = self.sandbox.call(call);
         if matches!(answer, Err(Error::Trap(_))) {
+            if self.metrics.is_some() {
+                // Its log cannot be taken up in the middle of a block.
+                self.metrics_options.wandb = None;
+            }
             self.metrics = None;
             self.performance = None;
             self.errors = None;

@@ -1,13 +1,14 @@
 //! A run: the library's front door.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
-use model_foundry_guest::config::{Durability, LoggingConfig};
+use model_foundry_guest::config::{self as logic, Durability, LoggingConfig};
 use model_foundry_guest::timestamp::Timestamps;
 use model_foundry_guest::{Field, Level, Value};
 use parking_lot::Mutex;
@@ -22,11 +23,11 @@ use crate::imports::files::{Disk, Files, Healed, StorageTally};
 use crate::imports::gpu::{Gpu, visible};
 use crate::imports::system::{MachineMemory, descendants};
 use crate::imports::{MemorySample, Powers};
-use crate::locks;
+use crate::locks::{self, Company};
 use crate::manifest::{self, Host, Manifest, Status};
 use crate::metrics::MetricsLogger;
 use crate::performance::PerformanceLogger;
-use crate::queue::Queue;
+use crate::queue::{Queue, Told};
 use crate::rank;
 use crate::recorder::Recorder;
 use crate::runtime::Runtime;
@@ -217,10 +218,34 @@ impl RunBuilder {
             Some(folder) => folder,
             None => self.runs_dir.join(folder_name(&self.experiment)?),
         };
+        let config = self.logging.unwrap_or_default();
+        // A configuration that was made in code keeps to the same rules. Whatever the component is, it is
+        // not asked: training does not die of it.
+        let text = logic::render(&config, logic::Format::Json);
+        logic::parse(&text, logic::Format::Json).map_err(|violations| Error::Config {
+            origin: "the logging configuration".into(),
+            violations,
+        })?;
+
+        // What may take its time, or fail, comes before the folder is touched and its lock taken.
+        let mut sandbox =
+            Sandbox::start(&runtime, Powers::new(Files::nowhere(), self.clock.clone()))?;
+        let mut gpu = Gpu::new(self.nvml);
+        let visible_devices = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+        let seen = gpu
+            .devices(&[])
+            .ok()
+            .map(|inventory| visible(inventory.devices, visible_devices.as_deref()));
+        let first = seen.as_ref().and_then(|seen| seen.first());
+        let device = first.map_or_else(|| "cpu".into(), |gpu| format!("cuda:0 {}", gpu.name));
+        let seen = seen.map(|seen| seen.into_iter().map(|device| device.uuid).collect());
+        let git_hash = manifest::git_hash(Path::new("."));
+        let host = Host::this();
+
         let dir = open_folder(&folder)?;
         let in_folder = |error: std::io::Error| Error::path(&folder, error);
         let changing = locks::change(&dir).map_err(in_folder)?;
-        let (alone, live) = locks::join(&dir).map_err(in_folder)?;
+        let (company, live) = locks::join(&dir).map_err(in_folder)?;
         let known = Manifest::read(&dir)
             .map_err(|error| Error::path(folder.join(manifest::MANIFEST), error))?;
         if let Some(known) = &known
@@ -238,35 +263,38 @@ impl RunBuilder {
         let rank = self.rank.or_else(rank::from_environment);
         let network = || rank::on_network_file_system(&dir);
         let shard = rank.filter(|_| self.shards.unwrap_or_else(network));
-        let mut gpu = Gpu::new(self.nvml);
-        let inventory = gpu.devices(&[]).unwrap_or_default();
-        let visible_devices = std::env::var("CUDA_VISIBLE_DEVICES").ok();
-        let seen = visible(inventory.devices, visible_devices.as_deref());
-        let device =
-            seen.first().map_or_else(|| "cpu".into(), |gpu| format!("cuda:0 {}", gpu.name));
-        let seen: Vec<String> = seen.into_iter().map(|device| device.uuid).collect();
-
-        let config = self.logging.unwrap_or_default();
+        // Where there are no locks to tell, the first rank begins an attempt and the others join it.
+        let begins = match company {
+            Company::Alone => true,
+            Company::Others => false,
+            Company::Unknown => rank.unwrap_or(0) == 0,
+        };
         let now = self.clock.now();
         let manifest = Manifest {
             experiment: self.experiment.clone(),
-            git_hash: manifest::git_hash(Path::new(".")),
+            git_hash,
             device,
-            host: Host::this(),
+            host,
             command: self.command,
             configuration: self.whole,
             attempts: known.map(|known| known.attempts).unwrap_or_default(),
         };
         let (manifest, attempt) =
-            Attempted::begin(&dir, manifest, alone, timestamp(now), now, &config, &folder)?;
-        drop(changing);
+            Attempted::begin(&dir, manifest, begins, timestamp(now), now, &config, &folder)?;
 
         let synced = config.durability == Durability::Synced;
+        let alone = company == Company::Alone;
         let mut files = Files::new(dir.try_clone().map_err(in_folder)?, shard, synced, alone);
+        files.set_keep(config.max_log_files);
         if let Some(disk) = self.disk {
             files.set_disk(disk);
         }
-        let wandb = attempt.wandb(&manifest, &config, now);
+        if alone {
+            // As long as the lock is held nobody joins: a torn end is nobody's record.
+            files.heal_all();
+        }
+        drop(changing);
+        let wandb = attempt.wandb(&manifest, &config, now, joins && rank.unwrap_or(0) == 0);
         if let Some((path, _)) = &wandb {
             files.set_wandb(path.clone());
         }
@@ -275,7 +303,7 @@ impl RunBuilder {
             part: files::Part { rank: shard, rotated: 0 },
             wandb: wandb.map(|(_, run)| run),
         };
-        let sandbox = Sandbox::start(&runtime, Powers::new(files, self.clock.clone()))?;
+        sandbox.powers()?.files = files;
         let recorder = Recorder::new(sandbox, &config, options, rank.or(shard));
         let least = config.file_level.min(config.console_level);
         let recorder = Arc::new(Mutex::new(recorder));
@@ -283,11 +311,15 @@ impl RunBuilder {
             console: self.console,
             on_error: self.on_error,
             said: false.into(),
+            lost: 0.into(),
         });
         let queue = if config.durability == Durability::Buffered {
             let interval = Duration::from_millis(config.flush_interval_ms.into());
             let reporter = reporter.clone();
-            let report = move |error: &Error| reporter.report(error);
+            let report = move |told: Told<'_>| match told {
+                Told::Line(line) => reporter.say(line),
+                Told::Failed(error, records) => reporter.report(error, records),
+            };
             Some(Queue::start(recorder.clone(), interval, report)?)
         } else {
             None
@@ -314,7 +346,7 @@ impl RunBuilder {
             let inner: Arc<dyn Flush> = run.inner.clone();
             flush_on_termination(Arc::downgrade(&inner));
         }
-        run.heal(alone)?;
+        run.tell_healed()?;
         if joins {
             run.inner.attempt.lock().mark_library(&run.inner.dir);
         }
@@ -353,8 +385,8 @@ struct Inner {
 /// What samples memory, outside the component's lock: a driver may take its time.
 struct Sampler {
     gpu: Gpu,
-    /// The devices that this process may use.
-    seen: Vec<String>,
+    /// The devices that this process may use; none where the driver did not tell.
+    seen: Option<Vec<String>>,
     memory: MachineMemory,
 }
 
@@ -381,7 +413,7 @@ impl Run {
             runs_dir: PathBuf::from("runs"),
             logging: None,
             whole: serde_json::Map::new(),
-            command: std::env::args().collect(),
+            command: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
             rank: None,
             shards: None,
             on_error: OnError::default(),
@@ -537,6 +569,11 @@ impl Run {
         self.inner.queue.as_ref().map(|queue| (queue, self.inner.clock.now()))
     }
 
+    /// Nanoseconds of the monotonic clock.
+    pub(crate) fn monotonic(&self) -> u64 {
+        self.inner.clock.monotonic()
+    }
+
     /// How often a call had to wait because the queue of `buffered` was full.
     pub fn queue_waits(&self) -> u64 {
         self.inner.queue.as_ref().map_or(0, Queue::waits)
@@ -547,14 +584,11 @@ impl Run {
         self.inner.flush();
     }
 
-    /// Put a line on the console.
-    pub(crate) fn say(&self, line: &str) {
-        self.inner.reporter.say(line);
-    }
-
-    /// What says lines, for a record that is buffered.
-    pub(crate) fn reporter(&self) -> Arc<Reporter> {
-        self.inner.reporter.clone()
+    /// Put a line on the console, if there is one.
+    pub(crate) fn say_line(&self, line: Option<String>) {
+        if let Some(line) = line {
+            self.inner.reporter.say(&line);
+        }
     }
 
     /// Sample memory, outside the component's lock.
@@ -565,22 +599,18 @@ impl Run {
         let seen = sampler.seen.clone();
         let gpu = sampler.gpu.devices(&family).map(|mut inventory| {
             // Devices that this process may not use are none of its business.
-            inventory.devices.retain(|device| seen.is_empty() || seen.contains(&device.uuid));
+            if let Some(seen) = &seen {
+                inventory.devices.retain(|device| seen.contains(&device.uuid));
+            }
             inventory
         });
         MemorySample { system: sampler.memory.read(&watched), gpu }
     }
 
-    /// Heal torn ends that a crash left, and say so in the log.
-    fn heal(&self, alone: bool) -> Result<()> {
-        if !alone {
-            return Ok(());
-        }
-        let healed: Vec<Healed> = self.with(|recorder| {
-            let files = &mut recorder.sandbox().powers()?.files;
-            files.heal_all();
-            Ok(files.take_healed())
-        })?;
+    /// Say in the log which torn ends, that a crash left, were healed.
+    fn tell_healed(&self) -> Result<()> {
+        let healed: Vec<Healed> =
+            self.with(|recorder| Ok(recorder.sandbox().powers()?.files.take_healed()))?;
         let logger = self.logger("model_foundry");
         for Healed { name, bytes } in healed {
             logger.warning(
@@ -593,17 +623,22 @@ impl Run {
 }
 
 /// Says what belongs on the console, and once that records could not be kept.
-pub(crate) struct Reporter {
+struct Reporter {
     console: Console,
     on_error: OnError,
     said: AtomicBool,
+    /// Records that were lost for another reason than the storage: too large, or the component failed on
+    /// them twice.
+    lost: AtomicU64,
 }
 
 impl Reporter {
-    /// Put a line on the console.
-    pub(crate) fn say(&self, line: &str) {
+    /// Put a line on the console. Nobody may be there to read it any more; that ends no training.
+    fn say(&self, line: &str) {
         match &self.console {
-            Console::Stderr => eprintln!("{line}"),
+            Console::Stderr => {
+                let _ = writeln!(std::io::stderr().lock(), "{line}");
+            }
             Console::Silent => {}
             Console::Custom(say) => say(line),
         }
@@ -612,7 +647,7 @@ impl Reporter {
     fn judge<R: Default>(&self, result: Result<R>) -> Result<R> {
         match result {
             Err(error) if !matches!(error, Error::Invalid(_)) => {
-                self.report(&error);
+                self.report(&error, 1);
                 match self.on_error {
                     OnError::Report => Ok(R::default()),
                     OnError::Return => Err(error),
@@ -622,7 +657,11 @@ impl Reporter {
         }
     }
 
-    fn report(&self, error: &Error) {
+    /// Note that records could not be kept. What the storage refused is counted where it is held.
+    fn report(&self, error: &Error, records: u64) {
+        if matches!(error, Error::Trap(_) | Error::TooLarge(_)) {
+            self.lost.fetch_add(records, Ordering::Relaxed);
+        }
         if !self.said.swap(true, Ordering::Relaxed) {
             self.say(&format!(
                 "model-foundry: a record could not be kept at once ({error}); further failures are \
@@ -642,31 +681,39 @@ impl Flush for Inner {
 
 impl Inner {
     fn finish(&self, status: Status, exit_code: Option<i32>) {
+        // Before any lock is taken: the writer runs the console's code, which may ask for anything.
+        if let Some(queue) = &self.queue {
+            queue.close();
+        }
         let mut attempt = self.attempt.lock();
         if attempt.has_ended() {
             return;
-        }
-        if let Some(queue) = &self.queue {
-            queue.close();
         }
         let mut recorder = self.recorder.lock();
         let code = exit_code.unwrap_or(i32::from(status != Status::Completed));
         let closed = recorder
             .metrics(|logger, store, metrics| logger.call_checkpoint(store, metrics, Some(code)));
-        let reported = recorder.performance(|logger, store, performance| {
-            logger.call_export_report(store, performance)
-        });
+        // A report of nothing is none, and reading back what earlier attempts timed takes its time.
+        let reported = if recorder.has_timed() {
+            recorder.performance(|logger, store, performance| {
+                logger.call_export_report(store, performance)
+            })
+        } else {
+            Ok(())
+        };
         let traps = recorder.sandbox().traps();
         let tally = recorder.sandbox().powers().map(|powers| {
             powers.files.close();
             powers.files.tally()
         });
         drop(recorder);
-        let tally = tally.unwrap_or_default();
+        let mut tally = tally.unwrap_or_default();
+        tally.refused += self.reporter.lost.load(Ordering::Relaxed);
         let written =
             attempt.end(&self.dir, status, exit_code, timestamp(self.clock.now()), &tally, traps);
         if let Err(error) = &written {
-            eprintln!("model-foundry: {}: {error}", self.folder.join(manifest::MANIFEST).display());
+            let manifest = self.folder.join(manifest::MANIFEST);
+            self.reporter.say(&format!("model-foundry: {}: {error}", manifest.display()));
         }
         // Both are derived from what is kept elsewhere; the tally has what the storage said.
         drop((closed, reported));

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use wasmtime::component::{Component, HasSelf, Linker};
-use wasmtime::{Cache, CacheConfig, Config, Engine, EngineWeak};
+use wasmtime::component::{HasSelf, Linker};
+use wasmtime::{Config, Engine, EngineWeak};
 
 use crate::bindings::{Logging, LoggingPre};
+use crate::cache;
 use crate::imports::State;
 use crate::{Error, Result};
 
@@ -23,7 +24,7 @@ const TICK: Duration = Duration::from_millis(100);
 #[non_exhaustive]
 pub struct RuntimeOptions {
     /// Where compiled code is kept between processes; none keeps it nowhere. Default: `model-foundry`
-    /// in the user's cache folder. It must be a folder that nobody else can write.
+    /// in the user's cache folder. A folder that others can write is not used.
     pub cache: Option<PathBuf>,
     /// Catch the component's traps by signals. Without them it runs about a tenth slower, and shares the
     /// process with whoever else handles SIGSEGV and SIGILL. Default: true.
@@ -107,16 +108,11 @@ impl Runtime {
                 config.cranelift_flag_set("enable_table_access_spectre_mitigation", "false");
             }
         }
-        if let Some(folder) = &options.cache {
-            let mut cache = CacheConfig::new();
-            cache.with_directory(folder);
-            // A folder that cannot be used costs the compilation at each start, and nothing else.
-            config.cache(Cache::new(cache).ok());
-        }
         let engine = Engine::new(&config).map_err(failed)?;
-        let component = Component::new(&engine, component).map_err(|error| {
-            Error::Component(format!("this is no component that can be run: {error:#}"))
-        })?;
+        let component =
+            cache::component(&engine, options.cache.as_deref(), component).map_err(|error| {
+                Error::Component(format!("this is no component that can be run: {error:#}"))
+            })?;
         let mut linker = Linker::new(&engine);
         Logging::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state).map_err(failed)?;
         let pre =

@@ -7,6 +7,7 @@ use model_foundry_guest::{Field, Level};
 
 use crate::Result;
 use crate::errors::{traceback, type_name};
+use crate::queue::Record;
 use crate::run::{Run, with_field};
 
 /// Logs records to main.log, one line each, with a base context. Clones are the same logger.
@@ -147,23 +148,17 @@ impl StructuredLogger {
         if level < Level::Error
             && let Some((queue, time)) = run.queue()
         {
-            let (message, fields, reporter) = (message.to_owned(), fields.to_vec(), run.reporter());
-            queue.push(
-                time,
-                Box::new(move |recorder| {
-                    if let Some(line) = recorder.log(number, level, &message, &fields)? {
-                        reporter.say(&line);
-                    }
-                    Ok(())
-                }),
-            );
-            return Ok(());
+            let (message, fields) = (message.to_owned(), fields.to_vec());
+            let record: Record =
+                Box::new(move |recorder| recorder.log(number, level, &message, &fields));
+            return match queue.push(time, record) {
+                Ok(()) => Ok(()),
+                Err(record) => run.keep(record).map(|line| run.say_line(line)),
+            };
         }
         run.flush();
         let line = run.keep(|recorder| recorder.log(number, level, message, fields))?;
-        if let Some(line) = line {
-            run.say(&line);
-        }
+        run.say_line(line);
         Ok(())
     }
 }

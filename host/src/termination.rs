@@ -24,9 +24,10 @@ pub(crate) fn flush_on_termination(run: Weak<dyn Flush>) {
     drop(runs);
     static STARTED: Once = Once::new();
     STARTED.call_once(|| {
+        let wanted = not_ignored(&[SIGTERM, SIGINT, SIGHUP]);
         let taken: Vec<i32> =
-            [SIGTERM, SIGINT, SIGHUP].into_iter().filter(|signal| is_caught(*signal)).collect();
-        let Ok(mut signals) = Signals::new([SIGTERM, SIGINT, SIGHUP]) else { return };
+            wanted.iter().copied().filter(|signal| is_in("SigCgt:", *signal)).collect();
+        let Ok(mut signals) = Signals::new(wanted) else { return };
         let listen = move || {
             for signal in signals.forever() {
                 let runs: Vec<_> = RUNS.lock().iter().filter_map(Weak::upgrade).collect();
@@ -43,11 +44,17 @@ pub(crate) fn flush_on_termination(run: Weak<dyn Flush>) {
     });
 }
 
-/// Whether this process has a handler for a signal already (proc(5), SigCgt). Where that cannot be seen,
-/// there is none.
-fn is_caught(signal: i32) -> bool {
+/// Those of the signals that this process does not ignore: `nohup` and shells' background jobs have it
+/// ignore some, and a handler would undo that, here and in what it starts.
+pub fn not_ignored(signals: &[i32]) -> Vec<i32> {
+    signals.iter().copied().filter(|signal| !is_in("SigIgn:", *signal)).collect()
+}
+
+/// Whether a signal is in one of the sets that proc(5) tells of this process. Where they cannot be seen it
+/// is in none.
+fn is_in(set: &str, signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
-    let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    caught.is_some_and(|mask| mask & (1 << (signal - 1)) != 0)
+    let mask = status.lines().find_map(|line| line.strip_prefix(set));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & (1 << (signal - 1)) != 0)
 }

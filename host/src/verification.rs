@@ -57,7 +57,7 @@ impl RunReader {
         let dir = self.dir().try_clone().map_err(in_folder)?;
         // Held to the end: no process begins to log meanwhile.
         let _changing = locks::change(&dir).map_err(in_folder)?;
-        if locks::is_live_now(&dir) {
+        if locks::company_now(&dir) != locks::Company::Alone {
             return Err(Error::path(
                 &folder,
                 "the run is being logged; repair it when it has ended",
@@ -135,12 +135,14 @@ fn move_aside(dir: &Dir, report: &FileReport) -> std::io::Result<()> {
             damaged.seek(SeekFrom::Start(position))?;
             let good = finding.offset - position;
             std::io::copy(&mut (&mut damaged).take(good), &mut mended)?;
-            let mut line = vec![0; finding.length as usize];
-            damaged.read_exact(&mut line)?;
-            if line.last() != Some(&b'\n') {
-                line.push(b'\n');
+            // All but the last byte, and that: whether it is a newline is to be known.
+            std::io::copy(&mut (&mut damaged).take(finding.length - 1), &mut torn)?;
+            let mut last = [0];
+            damaged.read_exact(&mut last)?;
+            torn.write_all(&last)?;
+            if last != *b"\n" {
+                torn.write_all(b"\n")?;
             }
-            torn.write_all(&line)?;
             position = finding.offset + finding.length;
         }
         std::io::copy(&mut damaged, &mut mended)?;

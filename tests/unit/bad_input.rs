@@ -177,7 +177,7 @@ fn a_record_beyond_the_largest_is_refused_and_the_next_is_kept() -> Result<()> {
         run.metrics().log_step(1, None, &[("text".into(), huge.as_str().into())]),
         run.errors().log("ValueError", &huge, "", &[]),
     ] {
-        assert!(matches!(refused, Err(Error::Limit(_))), "{refused:?}");
+        assert!(matches!(refused, Err(Error::TooLarge(_))), "{refused:?}");
     }
     run.logger("trainer").info("small", &[])?;
 

@@ -226,7 +226,9 @@ fn natively(config: &LoggingConfig, calls: &[Call]) -> Result<Outcome> {
                 let block = blocks.remove(block % blocks.len());
                 Ok(performance.end(block, failed).ok().map(|finished| finished.seconds))
             }
-            Call::Record { name, seconds } => done(performance.record(&name, seconds).map(drop)),
+            Call::Record { name, seconds } => {
+                done(performance.record(&name, seconds, false).map(drop))
+            }
             Call::ResetTimers => {
                 performance.reset();
                 Ok(None)
@@ -262,7 +264,12 @@ fn natively(config: &LoggingConfig, calls: &[Call]) -> Result<Outcome> {
     for entry in errors.recent(3) {
         statistics.push(format!("{} {}", entry.error_message, entry.context));
     }
-    performance.export_report()?;
+    // A run in which nothing was timed ends without a report.
+    let timed =
+        |call: &Call| matches!(call, Call::Begin { .. } | Call::Record { .. } | Call::ResetTimers);
+    if calls.iter().any(timed) {
+        performance.export_report()?;
+    }
     Ok(outcome(&answers, console, statistics, folder.path()))
 }
 

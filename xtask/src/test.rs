@@ -2,9 +2,13 @@
 
 use anyhow::Result;
 
-use crate::{cargo, run};
+use crate::{cargo, root, run};
 
-/// Run every test.
+/// Run every test: the workspace's, and the fuzz targets over their corpus, which are a workspace of their
+/// own.
 pub(crate) fn test() -> Result<()> {
-    run(cargo().args(["test", "--locked", "--workspace"]))
+    run(cargo().args(["test", "--locked", "--workspace"]))?;
+    run(cargo()
+        .args(["test", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--target-dir"])
+        .arg(root().join("target/fuzz-tests")))
 }

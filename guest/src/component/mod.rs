@@ -95,6 +95,7 @@ impl From<crate::Error> for types::Error {
         match error {
             Error::Invalid(message) => Self::Invalid(message),
             Error::Limit(message) => Self::Limit(message),
+            Error::TooLarge(message) => Self::TooLarge(message),
             Error::Storage(error) => Self::Storage(error.to_string()),
         }
     }

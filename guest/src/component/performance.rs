@@ -46,8 +46,13 @@ impl exported::GuestLogger for Logger {
         Ok(self.0.borrow_mut().end(block, failed)?.into())
     }
 
-    fn record_duration(&self, name: String, seconds: f64) -> Result<exported::Finished, Error> {
-        Ok(self.0.borrow_mut().record(&name, seconds)?.into())
+    fn record_duration(
+        &self,
+        name: String,
+        seconds: f64,
+        failed: bool,
+    ) -> Result<exported::Finished, Error> {
+        Ok(self.0.borrow_mut().record(&name, seconds, failed)?.into())
     }
 
     fn log_memory(&self, step: Option<u64>) -> Result<exported::MemorySample, Error> {

@@ -369,7 +369,12 @@ impl<I: Imports> MetricsLogger<I> {
         line.push_str("}\n");
         if line.len() > LARGEST_RECORD {
             let size = line.len() >> 20;
-            return Err(Error::Limit(format!(
+            self.line = String::new();
+            if let Some(wandb) = &mut self.wandb {
+                wandb.items.clear();
+                wandb.texts = String::new();
+            }
+            return Err(Error::TooLarge(format!(
                 "a record of {size} MiB is too large: at most 16 MiB"
             )));
         }
@@ -385,7 +390,11 @@ impl<I: Imports> MetricsLogger<I> {
         match &mut self.wandb {
             Some(wandb) if wandb.pending.len() >= WANDB_BLOCK => {
                 let pending = std::mem::take(&mut wandb.pending);
-                Ok(self.imports.append_bytes(File::Wandb, &pending)?)
+                if self.imports.append_bytes(File::Wandb, &pending).is_err() {
+                    // The record is kept; its copy is of no use with a block missing before it.
+                    self.wandb = None;
+                }
+                Ok(())
             }
             _ => Ok(()),
         }

@@ -1,6 +1,6 @@
 //! `model-foundry log`: records given as JSON Lines on standard input, so that any language can log.
 
-use std::io::{self, BufRead as _};
+use std::io::{self, BufRead as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -84,15 +84,22 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
             }
         }
     }
-    let refused = taker.run.storage().waiting;
-    let status = if bad == 0 && refused == 0 { Status::Completed } else { Status::Failed };
-    taker.run.finish(status, None);
+    let storage = taker.run.storage();
+    // Under `buffered` the storage's word comes after the record's.
+    let lost = storage.waiting + storage.refused;
+    let all_well = bad == 0 && lost == 0;
+    taker.run.finish(if all_well { Status::Completed } else { Status::Failed }, None);
     if arguments.json {
-        println!("{}", serde_json::json!({ "logged": good, "refused": bad }));
-    } else if bad > 0 {
-        anstream::eprintln!("{}, {bad} not", counted(good, "record") + " logged");
+        let counts = serde_json::json!({ "logged": good, "bad_lines": bad, "not_stored": lost });
+        writeln!(io::stdout(), "{counts}")?;
+    } else if !all_well {
+        let (good, bad) = (counted(good, "record"), counted(bad, "line"));
+        anstream::eprintln!("{good} logged, {bad} bad");
+        if let Some(reason) = storage.latest.filter(|_| lost > 0) {
+            anstream::eprintln!("{} not stored: {reason}", counted(lost, "record"));
+        }
     }
-    Ok(if bad == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn say(line: u64, problem: &str) {
@@ -207,7 +214,22 @@ fn fields(value: Option<Json>, name: &str) -> Result<Vec<Field>, String> {
 fn field(value: Json) -> Value {
     match number(&value) {
         Some(float) if !float.is_finite() => Value::Float(float),
-        _ => Value::from(value),
+        _ => Value::from(unmarked(value)),
+    }
+}
+
+/// A value whose marked words are plain again: nested in a list or an object they can only be text.
+fn unmarked(value: Json) -> Json {
+    match value {
+        Json::String(text) => match text.strip_prefix(MARK) {
+            Some(word) => word.into(),
+            None => Json::String(text),
+        },
+        Json::Array(values) => values.into_iter().map(unmarked).collect(),
+        Json::Object(members) => {
+            members.into_iter().map(|(name, value)| (name, unmarked(value))).collect()
+        }
+        other => other,
     }
 }
 

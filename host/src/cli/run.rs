@@ -3,6 +3,7 @@
 mod child;
 mod live;
 
+use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,7 +15,7 @@ use model_foundry::{
     ConfigReader, Console, Event, Output, OutputParser, Query, Run, RunReader, Runtime, Status,
 };
 
-use self::child::{Child, Ended, Heard};
+use self::child::{Child, Ended, Heard, Signals};
 use self::live::LiveLine;
 use super::page::Page;
 use super::terminal::{NOTE, PLAIN};
@@ -22,6 +23,9 @@ use super::terminal::{NOTE, PLAIN};
 /// How often memory is sampled: the first time soon, so that a short run has a sample too.
 const FIRST_SAMPLE: Duration = Duration::from_millis(500);
 const SAMPLE: Duration = Duration::from_secs(10);
+
+/// How often run.json is looked at for a library that logs by itself.
+const LOOK: Duration = Duration::from_millis(200);
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -43,15 +47,17 @@ pub(crate) struct Arguments {
 
     /// The command and its arguments
     #[arg(required = true, last = true, value_name = "COMMAND")]
-    command: Vec<String>,
+    command: Vec<OsString>,
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
-    let experiment =
-        arguments.experiment.clone().unwrap_or_else(|| experiment_of(&arguments.command));
+    let words: Vec<String> =
+        arguments.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let experiment = arguments.experiment.clone().unwrap_or_else(|| experiment_of(&words));
+    let signals = Signals::take()?;
     let mut builder = Run::builder(&experiment)
         .runs_dir(&arguments.runs_dir)
-        .command(arguments.command.clone())
+        .command(words.clone())
         .console(Console::Silent)
         .watches_command(true);
     if let Some(file) = &arguments.config {
@@ -67,13 +73,13 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     let run = builder.open()?;
     let folder = run.folder().to_path_buf();
     let logger = run.logger("model_foundry");
-    let command = arguments.command.join(" ");
+    let command = words.join(" ");
     logger.info(
         "attempt began",
         &model_foundry::fields! { attempt: run.attempt(), command: command.as_str() },
     )?;
     let folder_for_child = std::path::absolute(&folder).unwrap_or_else(|_| folder.clone());
-    let mut child = match Child::start(&arguments.command, &folder_for_child) {
+    let mut child = match Child::start(&arguments.command, &folder_for_child, signals) {
         Ok(child) => child,
         Err(error) => {
             run.finish(Status::Failed, None);
@@ -156,6 +162,7 @@ struct Watch<'a> {
     live: LiveLine,
     /// Whether a library inside the command logs by itself, as far as known.
     library_inside: bool,
+    next_look: Instant,
     next_sample: Instant,
 }
 
@@ -166,6 +173,7 @@ impl<'a> Watch<'a> {
             parser: OutputParser::new(last_step)?,
             live: LiveLine::new(live),
             library_inside: false,
+            next_look: Instant::now(),
             next_sample: Instant::now() + FIRST_SAMPLE,
         })
     }
@@ -206,7 +214,10 @@ impl<'a> Watch<'a> {
         // A trap costs what the parser knew of the line; it is counted in run.json like any other.
         for event in events.unwrap_or_default() {
             if let Event::Metrics { step, metrics, .. } = &event {
-                self.library_inside = self.library_inside || self.run.has_library_inside();
+                if !self.library_inside && Instant::now() >= self.next_look {
+                    self.next_look = Instant::now() + LOOK;
+                    self.library_inside = self.run.has_library_inside();
+                }
                 self.live.note(*step, metrics);
                 if self.library_inside {
                     continue;

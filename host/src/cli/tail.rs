@@ -122,17 +122,19 @@ impl Follower {
     fn last_lines(&mut self, lines: usize) -> io::Result<Vec<u8>> {
         const PIECE: u64 = 64 << 10;
         let end = self.file.seek(SeekFrom::End(0))?;
-        let (mut start, mut bytes) = (end, Vec::new());
+        let (mut start, mut newlines, mut pieces) = (end, 0, Vec::new());
         // One newline more than lines: the one before the first of them.
-        while start > 0 && bytes.iter().filter(|&&byte| byte == b'\n').count() <= lines {
+        while start > 0 && newlines <= lines {
             let from = start.saturating_sub(PIECE);
             let mut piece = vec![0; (start - from) as usize];
             self.file.seek(SeekFrom::Start(from))?;
             self.file.read_exact(&mut piece)?;
-            piece.extend_from_slice(&bytes);
-            bytes = piece;
+            newlines += piece.iter().filter(|&&byte| byte == b'\n').count();
+            pieces.push(piece);
             start = from;
         }
+        pieces.reverse();
+        let bytes = pieces.concat();
         self.file.seek(SeekFrom::Start(end))?;
         let all: Vec<&[u8]> = bytes.split_inclusive(|&byte| byte == b'\n').collect();
         Ok(all[all.len().saturating_sub(lines)..].concat())
@@ -140,6 +142,10 @@ impl Follower {
 
     fn more(&mut self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
+        // A torn end was moved aside: what comes next comes at the new end.
+        if self.file.metadata()?.len() < self.file.stream_position()? {
+            self.file.seek(SeekFrom::End(0))?;
+        }
         self.file.read_to_end(&mut bytes)?;
         Ok(bytes)
     }

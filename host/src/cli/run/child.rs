@@ -1,15 +1,18 @@
 //! The command that is run: its output heard, signals passed on to it, its end.
 
+use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use model_foundry::{Output, RUN_DIR_VARIABLE, Status};
+use model_foundry::{Output, RUN_DIR_VARIABLE, Status, not_ignored};
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use signal_hook::iterator::SignalsInfo;
@@ -18,6 +21,9 @@ use signal_hook::low_level::siginfo::Cause;
 
 /// How many pieces of output may wait: a command that prints faster than it can be logged waits too.
 const WAITING: usize = 256;
+
+/// How long its last output is waited for after the command's end.
+const AFTER_THE_END: Duration = Duration::from_secs(1);
 
 /// A piece of output.
 pub(super) struct Heard {
@@ -53,26 +59,44 @@ impl From<ExitStatus> for Ended {
 pub(super) struct Child {
     child: std::process::Child,
     heard: Receiver<Heard>,
+    /// It has ended: signals are for us then.
+    ended: Arc<AtomicBool>,
+    ended_at: Option<Instant>,
+}
+
+/// The signals that are passed on to the command.
+pub(super) struct Signals(SignalsInfo<WithOrigin>);
+
+impl Signals {
+    /// Take them over, before anybody else does and before the command exists: no signal falls between.
+    pub(super) fn take() -> Result<Self> {
+        let wanted = not_ignored(&[SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2]);
+        let signals = SignalsInfo::new(wanted).context("signals cannot be passed on")?;
+        // With a handler a write past `ulimit -f` fails, and is counted; without one it would kill us.
+        signal_hook::flag::register(SIGXFSZ, Arc::default())
+            .context("SIGXFSZ cannot be handled")?;
+        Ok(Self(signals))
+    }
 }
 
 /// Whether a program can be started: named by a path, or found where PATH says.
-pub(super) fn find(program: &str) -> Result<()> {
-    if program.contains('/') {
+pub(super) fn find(program: &OsStr) -> Result<()> {
+    if program.as_encoded_bytes().contains(&b'/') {
         if !Path::new(program).exists() {
-            bail!("{program}: there is no such program");
+            bail!("{}: there is no such program", program.display());
         }
         return Ok(());
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     if !std::env::split_paths(&path).any(|folder| folder.join(program).is_file()) {
-        bail!("{program}: there is no such program in the folders of PATH");
+        bail!("{}: there is no such program in the folders of PATH", program.display());
     }
     Ok(())
 }
 
 impl Child {
     /// Start it. It is told the run folder, and Python is told not to hold its output back.
-    pub(super) fn start(command: &[String], folder: &Path) -> Result<Self> {
+    pub(super) fn start(command: &[OsString], folder: &Path, signals: Signals) -> Result<Self> {
         let mut child = Command::new(&command[0]);
         child
             .args(&command[1..])
@@ -82,15 +106,9 @@ impl Child {
         if std::env::var_os("PYTHONUNBUFFERED").is_none() {
             child.env("PYTHONUNBUFFERED", "1");
         }
-        // Registered before the command exists, so that no signal falls between.
-        let signals =
-            SignalsInfo::<WithOrigin>::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2])
-                .context("signals cannot be passed on")?;
-        // With a handler a write past `ulimit -f` fails, and is counted; without one it would kill us.
-        let seen = std::sync::Arc::default();
-        signal_hook::flag::register(SIGXFSZ, seen).context("SIGXFSZ cannot be handled")?;
-        let mut child =
-            child.spawn().with_context(|| format!("{}: it cannot be started", command[0]))?;
+        let mut child = child
+            .spawn()
+            .with_context(|| format!("{}: it cannot be started", command[0].display()))?;
         let (sender, heard) = sync_channel(WAITING);
         if let Some(stdout) = child.stdout.take() {
             listen(stdout, Output::Stdout, sender.clone())?;
@@ -98,28 +116,32 @@ impl Child {
         if let Some(stderr) = child.stderr.take() {
             listen(stderr, Output::Stderr, sender)?;
         }
-        pass_on(signals, child.id())?;
-        Ok(Self { child, heard })
+        let ended = Arc::new(AtomicBool::new(false));
+        pass_on(signals.0, child.id(), ended.clone())?;
+        Ok(Self { child, heard, ended, ended_at: None })
     }
 
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// The next piece of output, if it comes in time. It is over when nobody has the pipes open.
+    /// The next piece of output, if it comes in time. It is over when nobody has the pipes open, or soon
+    /// after the command's own end: a process that it left behind may hold them for ever.
     pub(super) fn heard(&mut self, wait: Duration) -> Result<Heard, RecvTimeoutError> {
-        match self.heard.recv_timeout(wait) {
-            Err(RecvTimeoutError::Timeout) => {
-                // A process that the command left behind may hold the pipes for ever: the command's own end
-                // is the end.
-                match self.child.try_wait() {
-                    Ok(Some(_)) => {
-                        self.heard.recv_timeout(wait).map_err(|_| RecvTimeoutError::Disconnected)
-                    }
-                    _ => Err(RecvTimeoutError::Timeout),
-                }
+        let wait = match self.ended_at {
+            None => wait,
+            Some(ended) => AFTER_THE_END.saturating_sub(ended.elapsed()),
+        };
+        let heard = self.heard.recv_timeout(wait);
+        if self.ended_at.is_none() && matches!(self.child.try_wait(), Ok(Some(_))) {
+            self.ended.store(true, Ordering::Relaxed);
+            self.ended_at = Some(Instant::now());
+        }
+        match (heard, self.ended_at) {
+            (Err(RecvTimeoutError::Timeout), Some(ended)) if ended.elapsed() >= AFTER_THE_END => {
+                Err(RecvTimeoutError::Disconnected)
             }
-            heard => heard,
+            (heard, _) => heard,
         }
     }
 
@@ -157,11 +179,14 @@ fn listen(
 }
 
 /// Pass on the signals that somebody sent to us. Those of the terminal's keys reach the command by
-/// themselves: it is in the same process group.
-fn pass_on(mut signals: SignalsInfo<WithOrigin>, child: u32) -> Result<()> {
+/// themselves: it is in the same process group. When it has ended they end us.
+fn pass_on(mut signals: SignalsInfo<WithOrigin>, child: u32, ended: Arc<AtomicBool>) -> Result<()> {
     let Some(child) = i32::try_from(child).ok().and_then(Pid::from_raw) else { return Ok(()) };
     let pass_on = move || {
         for origin in &mut signals {
+            if ended.load(Ordering::Relaxed) {
+                let _ = signal_hook::low_level::emulate_default_handler(origin.signal);
+            }
             if matches!(origin.cause, Cause::Kernel) {
                 continue;
             }

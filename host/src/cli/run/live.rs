@@ -1,5 +1,6 @@
 //! The one line that tells how a training goes, kept at the bottom of the terminal.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -21,7 +22,7 @@ pub(super) struct LiveLine {
     started: Instant,
     step: Option<u64>,
     /// Steps and when they were seen, the oldest first.
-    seen: Vec<(Instant, u64)>,
+    seen: VecDeque<(Instant, u64)>,
     loss: Option<(String, f64)>,
     memory: Option<String>,
 }
@@ -39,7 +40,7 @@ impl LiveLine {
             mid_line: false,
             started: Instant::now(),
             step: None,
-            seen: Vec::new(),
+            seen: VecDeque::new(),
             loss: None,
             memory: None,
         }
@@ -70,9 +71,13 @@ impl LiveLine {
     /// Metrics of a step.
     pub(super) fn note(&mut self, step: u64, metrics: &[Field]) {
         self.step = Some(step);
-        let now = Instant::now();
-        self.seen.push((now, step));
-        self.seen.retain(|(when, _)| now - *when <= WINDOW);
+        if self.bar.is_some() {
+            let now = Instant::now();
+            self.seen.push_back((now, step));
+            while self.seen.front().is_some_and(|(when, _)| now - *when > WINDOW) {
+                self.seen.pop_front();
+            }
+        }
         let losses = metrics.iter().filter(|(name, _)| name.to_lowercase().contains("loss"));
         // The plainest name is the training loss: `loss` before `val_loss` and `train/loss_scale`.
         let loss = losses.min_by_key(|(name, _)| name.len());
@@ -112,7 +117,7 @@ impl LiveLine {
         if let Some((name, loss)) = &self.loss {
             parts.push(format!("{} {}", one_line(name, 24), number(*loss)));
         }
-        if let (Some((first, from)), Some((last, to))) = (self.seen.first(), self.seen.last()) {
+        if let (Some((first, from)), Some((last, to))) = (self.seen.front(), self.seen.back()) {
             let passed = (*last - *first).as_secs_f64();
             if passed > 0.0 && to > from {
                 parts.push(format!("{} steps/s", number((to - from) as f64 / passed)));

@@ -1,7 +1,7 @@
 //! A last line that was cut off, by a power cut or a killed process.
 
 use std::fs::File as StdFile;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt as _;
 
 use cap_std::fs::OpenOptions;
@@ -42,13 +42,14 @@ impl Files {
         if !self.alone || file == File::Console {
             return Ok(true);
         }
-        let mut fragment = vec![0; (size - start) as usize];
-        opened.read_exact_at(&mut fragment, start)?;
-        fragment.push(b'\n');
+        let mut fragment = opened.try_clone()?;
+        fragment.seek(SeekFrom::Start(start))?;
         let mut options = OpenOptions::new();
         options.append(true).create(true);
         let mut torn = self.dir()?.open_with(format!("{name}.torn"), &options)?;
-        torn.write_all(&fragment)?;
+        // It may be long: a power cut can leave a file's end full of zeros.
+        io::copy(&mut fragment.take(size - start), &mut torn)?;
+        torn.write_all(b"\n")?;
         // The fragment is safe before it goes from where it was.
         torn.sync_data()?;
         opened.set_len(start)?;

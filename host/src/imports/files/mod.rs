@@ -57,6 +57,8 @@ pub(crate) struct Files {
     reading: Option<(File, Part, StdFile)>,
     /// The Weights & Biases log of this attempt, below the folder.
     wandb: Option<String>,
+    /// How many files of a rotated log the configuration keeps: no component keeps fewer.
+    keep: u32,
     tally: StorageTally,
     healed: Vec<Healed>,
     appends: u64,
@@ -71,6 +73,7 @@ struct Writer {
 
 struct Open {
     file: StdFile,
+    name: String,
     /// Device and inode: another process may have rotated the name away.
     identity: (u64, u64),
     /// The size after the latest append, as far as known.
@@ -100,6 +103,7 @@ impl Files {
             writers: Default::default(),
             reading: None,
             wandb: None,
+            keep: 1,
             tally: StorageTally::default(),
             healed: Vec::new(),
             appends: 0,
@@ -113,6 +117,11 @@ impl Files {
     /// Use another disk.
     pub(crate) fn set_disk(&mut self, disk: Box<dyn Disk>) {
         self.disk = disk;
+    }
+
+    /// How many files of a rotated log are kept.
+    pub(crate) fn set_keep(&mut self, keep: u32) {
+        self.keep = keep;
     }
 
     /// Where the Weights & Biases log goes, below the folder.
@@ -266,11 +275,16 @@ impl Files {
     /// Bring everything that was appended to the disk.
     pub(crate) fn sync(&mut self) -> Result<(), StorageError> {
         let mut first = None;
-        for (at, writer) in self.writers.iter_mut().enumerate() {
-            let Some(open) = &writer.open else { continue };
-            let written = writer.pending.write(&mut *self.disk, &open.file);
-            if let Err(error) = written.and_then(|()| self.disk.sync(&open.file)) {
-                first.get_or_insert((ALL[at], error));
+        for file in ALL {
+            let opened = self.open_pending(file);
+            let writer = &mut self.writers[file as usize];
+            let synced = opened.and_then(|()| {
+                let Some(open) = &writer.open else { return Ok(()) };
+                writer.pending.write(&mut *self.disk, &open.file)?;
+                self.disk.sync(&open.file)
+            });
+            if let Err(error) = synced {
+                first.get_or_insert((file, error));
             }
         }
         match first {
@@ -317,9 +331,11 @@ impl Files {
             if !rotates(file) {
                 return Ok(());
             }
-            let named = self.dir()?.metadata(self.own_name(file)?);
-            if named.is_ok_and(|named| identity(&named) == open.identity) {
-                return Ok(());
+            match self.dir()?.symlink_metadata(&open.name) {
+                Ok(named) if identity(&named) != open.identity => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                // It is there, or it cannot be told: the open file is the best there is.
+                _ => return Ok(()),
             }
             // Another process rotated it away: what is half written stays with the old file.
             let writer = &mut self.writers[file as usize];
@@ -333,6 +349,7 @@ impl Files {
         let mut options = OpenOptions::new();
         options.append(true).create(true).read(true);
         let dir = self.dir()?;
+        let is_new = self.synced && !dir.exists(&name);
         let opened = match dir.open_with(&name, &options) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && file == File::Wandb => {
                 let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
@@ -342,10 +359,14 @@ impl Files {
             opened => opened?,
         };
         let opened = opened.into_std();
+        if is_new {
+            // A file is safe when its folder names it.
+            dir.open(".")?.into_std().sync_all()?;
+        }
         let mid_line = if file == File::Wandb { false } else { self.heal(file, &name, &opened)? };
         let metadata = opened.metadata()?;
         let identity = (metadata.dev(), metadata.ino());
-        let open = Open { identity, size: metadata.len(), mid_line, file: opened };
+        let open = Open { name, identity, size: metadata.len(), mid_line, file: opened };
         self.writers[file as usize].open = Some(open);
         Ok(())
     }

@@ -34,7 +34,12 @@ impl Pending {
     pub(super) fn hold(&mut self, lines: &[u8], written: usize) -> u64 {
         // A record whose start is on the disk is kept whatever its size: it must be finished.
         if written == 0 && self.bytes.len() + lines.len() > MOST {
-            return count(lines);
+            // As many whole lines as fit.
+            let room = MOST.saturating_sub(self.bytes.len());
+            let fits = lines[..room.min(lines.len())].iter().rposition(|&byte| byte == b'\n');
+            let (kept, refused) = lines.split_at(fits.map_or(0, |at| at + 1));
+            self.bytes.extend_from_slice(kept);
+            return count(refused);
         }
         if self.bytes.is_empty() {
             self.written = written;

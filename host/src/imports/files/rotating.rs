@@ -16,7 +16,8 @@ impl Files {
         at_size: u64,
         keep: u32,
     ) -> Result<(), StorageError> {
-        if let Err(error) = self.try_rotate(file, at_size, keep.max(1)) {
+        // A component that keeps fewer than is configured would delete what belongs to the user.
+        if let Err(error) = self.try_rotate(file, at_size, keep.max(self.keep)) {
             self.note(file, &error);
         }
         Ok(())
