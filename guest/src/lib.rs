@@ -24,6 +24,8 @@ pub mod performance;
 pub mod rotation;
 pub mod statistics;
 pub mod structured;
+#[cfg(test)]
+mod tests;
 pub mod timestamp;
 pub mod transcript;
 pub mod value;

@@ -1,0 +1,398 @@
+//! The loggers over a host in memory: natively, for their coverage. Their behaviour through the component is
+//! tested in tests/.
+
+use crate::config::LoggingConfig;
+use crate::console::Stream;
+use crate::errors::{Counts, ErrorReport, ErrorTracker, MOST_TYPES, OTHER_TYPES};
+use crate::imports::{File, GpuDevice, GpuInventory, Imports, Part};
+use crate::lines::{LONGEST, Lines};
+use crate::memory::{Memory, OWN};
+use crate::performance::{MOST_OPERATIONS, Peaks, PerformanceLogger, Timings};
+use crate::structured::StructuredLogger;
+use crate::transcript::Transcript;
+use crate::verification::check;
+use crate::{Error, Level, Value};
+
+fn text(memory: &Memory, file: File) -> String {
+    String::from_utf8(memory.content(file)).unwrap()
+}
+
+fn field(name: &str, value: impl Into<Value>) -> (String, Value) {
+    (name.to_owned(), value.into())
+}
+
+mod structured {
+    use super::*;
+
+    fn logger(memory: &Memory, json: bool) -> StructuredLogger<Memory> {
+        let config = LoggingConfig { use_structured_logging: json, ..LoggingConfig::default() };
+        StructuredLogger::new(memory, "train", &config, vec![field("experiment", "tiny")])
+    }
+
+    #[test]
+    fn a_record_carries_the_base_context_and_its_own_fields() {
+        let memory = Memory::default();
+        let mut logger = logger(&memory, true);
+        logger.update_context(vec![field("rank", 3), field("gone", true)]);
+        logger.update_context(vec![field("rank", 4)]);
+        logger.clear_context_field("gone");
+        let fields =
+            [field("loss", f64::NAN), field("experiment", "other"), field("loss", f64::INFINITY)];
+        let console = logger.log(Level::Info, "step", &fields).unwrap().unwrap();
+        assert!(
+            console.ends_with("INFO train: step loss=NaN experiment=other loss=Infinity"),
+            "{console}"
+        );
+        assert!(text(&memory, File::MainLog).ends_with(
+            "\"level\":\"INFO\",\"logger\":\"train\",\"message\":\"step\",\"context\":{\"rank\":4,\
+             \"experiment\":\"other\",\"loss\":null},\"non_finite\":{\"loss\":\"Infinity\"}}\n"
+        ));
+        assert_eq!(
+            logger.format("a", &[field("b", 1)]),
+            "{\"message\":\"a\",\"context\":{\"experiment\":\"tiny\",\"rank\":4,\"b\":1}}"
+        );
+        assert_eq!(logger.log(Level::Debug, "quiet", &[]).unwrap(), None);
+    }
+
+    #[test]
+    fn a_text_record_stays_on_its_line() {
+        let memory = Memory::default();
+        let mut logger = logger(&memory, false);
+        logger.update_context(vec![field("base", f64::NEG_INFINITY)]);
+        let fields =
+            [field("a", "two words"), field("b", "\u{1b}[31m"), field("c", ""), field("d", 0.5)];
+        logger.log(Level::Warning, "line\nfeed", &fields).unwrap();
+        let line = text(&memory, File::MainLog);
+        assert_eq!(line.lines().count(), 1);
+        assert!(
+            line.ends_with(
+                "WARNING train: line\\nfeed experiment=tiny base=-Infinity a=\"two words\" \
+             b=\"\\u001b[31m\" c=\"\" d=0.5\n"
+            ),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn a_record_that_is_too_large_is_refused() {
+        let memory = Memory::default();
+        let huge = "x".repeat(17 << 20);
+        let refused = logger(&memory, true).log(Level::Error, &huge, &[]);
+        assert!(matches!(refused, Err(Error::TooLarge(_))));
+        assert!(memory.content(File::MainLog).is_empty());
+    }
+}
+
+mod performance {
+    use super::*;
+
+    fn logger(memory: &Memory) -> PerformanceLogger<Memory> {
+        PerformanceLogger::open(memory, &LoggingConfig::default()).unwrap()
+    }
+
+    #[test]
+    fn timings_are_kept_and_read_back() {
+        let memory = Memory::default();
+        let mut logger = logger(&memory);
+        let block = logger.begin("forward").unwrap();
+        let finished = logger.end(block, false).unwrap();
+        assert!(finished.message.starts_with("forward completed in 0.000"), "{}", finished.message);
+        assert!(logger.end(block, false).is_err(), "it has ended");
+        assert_eq!(logger.record("save", 2.0, true).unwrap().message, "save failed after 2.0000s");
+        assert!(logger.record("save", -1.0, false).is_err());
+        assert_eq!(logger.statistics("save").unwrap().count, 1);
+        assert_eq!(logger.timings().slowest_first()[0].0, "save");
+        logger.export_report().unwrap();
+        let report = text(&memory, File::TimingReport);
+        assert!(report.starts_with("{\n  \"save\": {\"count\": 1, \"mean\": 2.0, "), "{report}");
+
+        let read = Timings::read(&memory).unwrap();
+        assert_eq!(read.get("save").unwrap().max, 2.0);
+        logger.reset();
+        assert_eq!(logger.statistics("save"), None);
+        assert_eq!(super::performance::logger(&memory).statistics("save").unwrap().count, 1);
+    }
+
+    #[test]
+    fn operations_and_open_blocks_are_bounded() {
+        let memory = Memory::default();
+        let mut logger = logger(&memory);
+        for number in 0..MOST_OPERATIONS {
+            logger.record(&format!("op{number}"), 0.0, false).unwrap();
+        }
+        assert!(matches!(logger.record("one more", 0.0, false), Err(Error::Limit(_))));
+        assert!(text(&memory, File::Performance).contains("one more"), "the record is kept");
+        while logger.begin("open").is_ok() {}
+        assert!(matches!(logger.begin("open"), Err(Error::Limit(_))));
+    }
+
+    #[test]
+    fn memory_samples_tell_their_peaks() {
+        let memory = Memory::default();
+        let mut logger = logger(&memory);
+        let sample = logger.log_memory(Some(7)).unwrap();
+        assert_eq!(sample.messages.len(), 1);
+        assert!(
+            text(&memory, File::Performance).contains("\"gpu_unavailable\":\"no GPU in memory\"")
+        );
+
+        let device = |used, process, mig_instance| GpuDevice {
+            index: 0,
+            mig_instance,
+            uuid: "GPU-a".into(),
+            name: "H100".into(),
+            total: 80 << 30,
+            used,
+            free: 1,
+            reserved: 1 << 30,
+            process,
+        };
+        let gpus = |devices: Vec<GpuDevice>, lost: Vec<String>| {
+            memory.set_samples(Ok(GpuInventory { devices, lost }), Err("no /proc".into()));
+        };
+        gpus(vec![device(2 << 30, Some(1 << 30), None)], vec!["GPU 1: lost".into()]);
+        let sample = logger.log_memory(None).unwrap();
+        assert_eq!(
+            sample.messages[0],
+            "GPU memory - Allocated: 1.00GB, Reserved: 1.00GB (GPU 0: H100; used 2.00GB of 80.00GB)"
+        );
+        assert_eq!(sample.messages[1], "GPU memory - unavailable: GPU 1: lost");
+        gpus(
+            vec![device(1 << 30, None, Some(2)), device(3, None, None)],
+            vec!["a".into(), "b".into()],
+        );
+        let sample = logger.log_memory(None).unwrap();
+        assert!(sample.messages[0].contains("Allocated: unknown"), "{:?}", sample.messages);
+        assert!(sample.messages[0].contains("GPU 0 MIG 2"));
+
+        let peaks = Peaks::read(&memory).unwrap();
+        assert_eq!((peaks.samples, peaks.gpus.len()), (3, 1));
+        assert_eq!((peaks.gpus[0].used, peaks.gpus[0].process), (2 << 30, Some(1 << 30)));
+    }
+
+    #[test]
+    fn other_lines_are_no_samples() {
+        let memory = Memory::default();
+        memory.change(File::Performance, OWN, |bytes| {
+            bytes.extend_from_slice(
+                b"{\"timestamp\":\"x\"}\nnot json\n{\"memory\":{\"machine_used\":5}}\n",
+            );
+        });
+        assert_eq!(Peaks::read(&memory).unwrap().machine_used, 5);
+        assert!(Timings::read(&memory).unwrap().slowest_first().is_empty());
+    }
+}
+
+mod errors {
+    use super::*;
+
+    #[test]
+    fn errors_are_counted_and_the_newest_kept() {
+        let memory = Memory::default();
+        let mut tracker = ErrorTracker::open(&memory, 2, Some(3)).unwrap();
+        let context = [
+            field("step", 1),
+            field("loss", f64::NAN),
+            field("step", 2),
+            field("nested", serde_json::json!({"a": [1]})),
+        ];
+        tracker.log_error("A", "first", "trace\nback", &context).unwrap();
+        tracker.log_error("B", "second", "", &[]).unwrap();
+        tracker.log_error("A", "third", "", &[]).unwrap();
+        assert_eq!(tracker.summary(), [("A", 2), ("B", 1)]);
+        let recent = tracker.recent(5);
+        assert_eq!(recent.len(), 2);
+        assert_eq!(recent[0].error_message, "third");
+        tracker.reset_counts();
+        assert!(tracker.summary().is_empty());
+        assert!(text(&memory, File::Errors).lines().next().unwrap().ends_with(
+            "\"error_type\":\"A\",\"error_message\":\"first\",\"traceback\":\"trace\\nback\",\
+             \"context\":{\"loss\":\"NaN\",\"step\":2,\"nested\":{\"a\":[1]}},\"rank\":3}"
+        ));
+
+        memory.change(File::Errors, OWN, |bytes| {
+            bytes.extend_from_slice(b"{\"x\":1}\n{\"timestamp\":\"2")
+        });
+        ErrorTracker::open(&memory, 2, None).unwrap().log_error("C", "glued", "", &[]).unwrap();
+        let report = ErrorReport::read(&memory, 2).unwrap();
+        assert_eq!(report.counts.most_frequent_first()[0], ("A", 2));
+        assert_eq!(report.first.unwrap().error_message, "first");
+        assert_eq!(report.recent[0].error_message, "glued");
+        assert_eq!(report.damaged_lines, 2);
+        assert_eq!(ErrorTracker::open(&memory, 9, None).unwrap().summary().len(), 3);
+    }
+
+    #[test]
+    fn a_report_holds_no_more_than_it_is_asked_for() {
+        let memory = Memory::default();
+        let mut tracker = ErrorTracker::open(&memory, 1, None).unwrap();
+        for number in 0..100 {
+            tracker.log_error("A", &number.to_string(), "", &[]).unwrap();
+        }
+        let report = ErrorReport::read(&memory, 3).unwrap();
+        let newest: Vec<_> = report.recent.iter().map(|entry| &*entry.error_message).collect();
+        assert_eq!(newest, ["99", "98", "97"]);
+    }
+
+    #[test]
+    fn types_and_bytes_are_bounded() {
+        let memory = Memory::default();
+        let mut tracker = ErrorTracker::open(&memory, 1000, None).unwrap();
+        for number in 0..MOST_TYPES + 10 {
+            tracker.log_error(&format!("T{number}"), "", "", &[]).unwrap();
+        }
+        let summary = tracker.summary();
+        assert!(summary.len() <= MOST_TYPES);
+        assert_eq!(summary.iter().map(|(_, count)| count).sum::<u64>(), MOST_TYPES as u64 + 10);
+        assert!(summary.iter().any(|(name, count)| *name == OTHER_TYPES && *count > 10));
+        assert!(Counts::default().most_frequent_first().is_empty());
+        let long = "x".repeat(10 << 20);
+        tracker.log_error("A", &long, "", &[]).unwrap();
+        tracker.log_error("B", &long, "", &[]).unwrap();
+        assert_eq!(tracker.recent(10).len(), 1, "16 MiB of recent errors stay in memory");
+        assert!(matches!(tracker.log_error("C", &long, &long, &[]), Err(Error::TooLarge(_))));
+    }
+}
+
+mod transcript {
+    use super::*;
+
+    #[test]
+    fn the_streams_never_share_a_line() {
+        let memory = Memory::default();
+        let mut transcript = Transcript::new(&memory, &LoggingConfig::default());
+        transcript.feed(Stream::Stdout, b"half ").unwrap();
+        transcript.feed(Stream::Stderr, b"warning\n").unwrap();
+        transcript.feed(Stream::Stdout, b"a line\nrest").unwrap();
+        transcript.finish().unwrap();
+        assert_eq!(text(&memory, File::Console), "warning\nhalf a line\nrest\n");
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_written_all_the_same() {
+        let memory = Memory::default();
+        let mut transcript = Transcript::new(&memory, &LoggingConfig::default());
+        transcript.feed(Stream::Stdout, &[0xff; 70 << 10]).unwrap();
+        assert!(text(&memory, File::Console).starts_with('\u{fffd}'));
+    }
+}
+
+mod verification {
+    use super::*;
+
+    #[test]
+    fn damage_is_told_line_by_line() {
+        let memory = Memory::default();
+        memory.change(File::MainLog, OWN, |bytes| {
+            bytes.extend_from_slice(
+                b"{\"a\":1}\n\n2026 INFO train: text\n{\"a\":\nx\xff\n{\"torn\"",
+            );
+        });
+        let report = check(&memory, File::MainLog, OWN).unwrap();
+        assert_eq!(report.good_lines, 3, "a log may have been text for a time");
+        let problems: Vec<_> =
+            report.findings.iter().map(|finding| (finding.line, &*finding.problem)).collect();
+        assert_eq!(problems, [(4, "the line ends early"), (6, "the line is cut off")]);
+        let offsets: Vec<_> = report.findings.iter().map(|f| (f.offset, f.length)).collect();
+        assert_eq!(offsets, [(31, 6), (40, 7)]);
+        assert!(check(&memory, File::Console, OWN).is_err());
+    }
+
+    #[test]
+    fn what_is_damaged_ends_where_a_good_record_begins() {
+        let memory = Memory::default();
+        let good = b"{\"timestamp\":\"t\",\"error_type\":\"A\",\"context\":{\"x\":{\"timestamp\":\"u\"}}}\n";
+        memory.change(File::Errors, OWN, |bytes| {
+            bytes.extend_from_slice(b"{\"timestamp\":\"20");
+            bytes.extend_from_slice(good);
+        });
+        let report = check(&memory, File::Errors, OWN).unwrap();
+        assert_eq!(report.good_lines, 1);
+        assert_eq!((report.findings[0].offset, report.findings[0].length), (0, 16));
+        for file in [File::Metrics, File::Performance] {
+            assert_eq!(check(&memory, file, OWN).unwrap().good_lines, 0);
+        }
+    }
+
+    #[test]
+    fn findings_are_bounded() {
+        let memory = Memory::default();
+        memory.change(File::Errors, OWN, |bytes| bytes.extend_from_slice(&b"{\n".repeat(10_003)));
+        let report = check(&memory, File::Errors, OWN).unwrap();
+        assert_eq!((report.findings.len(), report.more), (10_000, 3));
+    }
+}
+
+mod lines {
+    use super::*;
+
+    #[test]
+    fn a_line_that_is_too_long_is_passed_over() {
+        let memory = Memory::default();
+        memory.change(File::Metrics, OWN, |bytes| {
+            bytes.extend_from_slice(b"{}\n");
+            bytes.resize(bytes.len() + LONGEST + (2 << 20), b'x');
+            bytes.extend_from_slice(b"\n{}\n");
+        });
+        let mut lines = Lines::open(&memory, File::Metrics, OWN).unwrap();
+        let mut seen = Vec::new();
+        while let Some(line) = lines.next().unwrap() {
+            seen.push((line.number, line.length, line.read(|_| Ok(())).is_ok()));
+        }
+        assert_eq!(
+            seen,
+            [(1, 3, true), (2, (LONGEST + (2 << 20) + 1) as u64, false), (3, 3, true)]
+        );
+        assert_eq!(lines.count(), 3);
+    }
+
+    #[test]
+    fn a_file_that_shrinks_while_it_is_read_just_ends() {
+        let memory = Memory::default();
+        memory.change(File::Metrics, OWN, |bytes| bytes.extend_from_slice(b"{}\n"));
+        let mut lines = Lines::range(&memory, File::Metrics, OWN, 0, 100);
+        assert!(lines.next().unwrap().is_some());
+        assert!(lines.next().unwrap().is_none());
+        let other = Part { rank: Some(1), rotated: 0 };
+        assert!(Lines::open(&memory, File::Metrics, other).unwrap().next().unwrap().is_none());
+        assert!(memory.read(File::Metrics, other, 0, 1).is_err());
+    }
+}
+
+mod values {
+    use super::*;
+
+    #[test]
+    fn values_are_made_of_what_is_at_hand() {
+        assert_eq!(Value::from(u64::MAX), Value::Json(u64::MAX.to_string()));
+        assert_eq!(Value::from(3_usize), Value::Integer(3));
+        assert_eq!(Value::from(None::<i32>), Value::Null);
+        assert_eq!(Value::from(Some("a")), Value::Text("a".into()));
+        let json = serde_json::json!([null, true, 1, 0.5, "t", u64::MAX, {"a": 1}]);
+        let values: Vec<Value> =
+            json.as_array().unwrap().iter().cloned().map(Value::from).collect();
+        assert_eq!(
+            values,
+            [
+                Value::Null,
+                Value::Boolean(true),
+                Value::Integer(1),
+                Value::Float(0.5),
+                Value::Text("t".into()),
+                Value::Json(u64::MAX.to_string()),
+                Value::Json("{\"a\":1}".into()),
+            ]
+        );
+        assert_eq!(Value::Boolean(true).as_number(), None);
+        assert_eq!(Value::Integer(2).as_number(), Some(2.0));
+    }
+
+    #[test]
+    fn levels_have_python_s_numbers() {
+        let numbers: Vec<u8> = Level::ALL.iter().map(|level| level.number()).collect();
+        assert_eq!(numbers, [10, 20, 30, 40, 50]);
+        assert_eq!("INFO".parse(), Ok(Level::Info));
+        assert_eq!("info".parse::<Level>(), Err(()));
+        assert_eq!(format!("{:>8}", Level::Error), "   ERROR");
+    }
+}
