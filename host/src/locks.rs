@@ -10,7 +10,26 @@ use cap_std::fs::{Dir, OpenOptions};
 
 /// A lock that is held until it is dropped.
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
+    /// Who took it.
+    process: u32,
+}
+
+impl Lock {
+    fn of(file: File) -> Self {
+        Self { file, process: std::process::id() }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a process that another thread is just starting has it too, until
+        // it executes its program. A copy of this process, on the other hand, must not give up what it
+        // never took.
+        if self.process == std::process::id() {
+            let _ = self.file.unlock();
+        }
+    }
 }
 
 /// Who else takes part in a run.
@@ -37,7 +56,7 @@ pub(crate) fn change(dir: &Dir) -> io::Result<Lock> {
     loop {
         match file.lock() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Ok(()) | Err(_) => return Ok(Lock { _file: file }),
+            Ok(()) | Err(_) => return Ok(Lock::of(file)),
         }
     }
 }
@@ -55,22 +74,29 @@ pub(crate) fn join(dir: &Dir) -> io::Result<(Company, Lock)> {
         Err(TryLockError::Error(_)) => Company::Unknown,
     };
     let company = if file.lock_shared().is_ok() { company } else { Company::Unknown };
-    Ok((company, Lock { _file: file }))
+    Ok((company, Lock::of(file)))
 }
 
 /// Who takes part in the run at present.
 pub(crate) fn company(dir: &Dir) -> Company {
     // Trying takes the lock for a moment: no process may be joining then.
-    let change = open_existing(dir, ".change.lock");
-    let _changing = change.as_ref().map(File::lock);
-    company_now(dir)
+    let changing = open_existing(dir, ".change.lock").map(|file| {
+        let _ = file.lock();
+        Lock::of(file)
+    });
+    let company = company_now(dir);
+    drop(changing);
+    company
 }
 
 /// The same for a caller that holds [`change`]: no process joins as long as it does.
 pub(crate) fn company_now(dir: &Dir) -> Company {
     let Some(file) = open_existing(dir, ".live.lock") else { return Company::Alone };
     match file.try_lock() {
-        Ok(()) => Company::Alone,
+        Ok(()) => {
+            let _ = file.unlock();
+            Company::Alone
+        }
         Err(TryLockError::WouldBlock) => Company::Others,
         Err(TryLockError::Error(_)) => Company::Unknown,
     }

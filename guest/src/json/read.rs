@@ -8,7 +8,7 @@ use std::borrow::Cow;
 /// Why a text is no JSON: one short phrase.
 pub type Problem = &'static str;
 
-/// How deep arrays and objects may nest, as in serde_json.
+/// How deep arrays and objects may nest, about as in serde_json.
 const DEPTH: u32 = 128;
 
 /// A value where it stands in the input.

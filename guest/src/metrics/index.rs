@@ -52,6 +52,8 @@ pub(super) struct Index {
     pub(super) highest_epoch: Option<f64>,
     /// Whether an entry was left out of `tally` because a later attempt went over its step again.
     pub(super) superseded: bool,
+    /// Whether there are bytes between the lines: empty lines, which are no entries.
+    pub(super) gaps: bool,
 }
 
 impl Index {
@@ -106,6 +108,7 @@ impl Index {
         put_option(out, self.highest_step);
         put_option(out, self.highest_epoch.map(f64::to_bits));
         out.push(u8::from(self.superseded));
+        out.push(u8::from(self.gaps));
         let starts = self.attempts.starts();
         out.extend_from_slice(&(starts.len() as u64).to_le_bytes());
         for (attempt, step, epoch) in starts {
@@ -138,6 +141,7 @@ impl Index {
         index.highest_step = input.option()?;
         index.highest_epoch = input.option()?.map(f64::from_bits);
         index.superseded = input.take(1)? == [1];
+        index.gaps = input.take(1)? == [1];
         for _ in 0..input.u64()? {
             let attempt = u32::try_from(input.u64()?).ok()?;
             let (step, epoch) = (input.option()?, input.option()?.map(f64::from_bits));

@@ -121,14 +121,15 @@ impl<I: Imports> MetricsReader<I> {
         }
         match std::mem::replace(&mut self.progress, Progress::Unread) {
             Progress::Whole(offset) => {
-                let (block, offset) = self.next_whole(offset, most)?;
-                self.progress = Progress::Whole(offset);
-                Ok(block)
+                let next = self.next_whole(offset, most);
+                // After an error the same lines are asked for again, and none twice.
+                self.progress = Progress::Whole(next.as_ref().map_or(offset, |(_, next)| *next));
+                next.map(|(block, _)| block)
             }
             Progress::Merging(mut cursors) => {
-                let block = self.next_merged(&mut cursors, most)?;
+                let block = self.next_merged(&mut cursors, most);
                 self.progress = Progress::Merging(cursors);
-                Ok(block)
+                block
             }
             Progress::Unread => Ok(None),
         }
@@ -139,6 +140,7 @@ impl<I: Imports> MetricsReader<I> {
         let everything = query.first_step.is_none() && query.last_step.is_none() && query.summaries;
         if let ([survey], true) = (&*self.surveys, everything)
             && survey.tells_all(false)
+            && !survey.index.gaps
             && (query.all_attempts || !survey.index.superseded)
         {
             return Ok(Progress::Whole(0));

@@ -76,6 +76,7 @@ impl Survey {
                 index.damaged += 1;
                 self.first_damage.get_or_insert((number, problem));
             }
+            self.index.gaps |= line.offset != self.index.covered;
             let torn = line.torn;
             if let Some(entry) = entry {
                 if !surveyed && !self.take_in_order(&entry) {
@@ -121,7 +122,8 @@ impl Survey {
             Some(step) => index.highest_step = index.highest_step.max(Some(step)),
             None => {
                 let highest = index.highest_epoch.unwrap_or(f64::NEG_INFINITY);
-                index.highest_epoch = entry.epoch.map(|epoch| epoch.max(highest));
+                let epoch = entry.epoch.map(|epoch| epoch.max(highest));
+                index.highest_epoch = epoch.or(index.highest_epoch);
             }
         }
         true

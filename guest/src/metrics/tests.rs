@@ -188,6 +188,28 @@ fn an_overview_thins_out_long_series() {
 }
 
 #[test]
+fn empty_lines_are_no_entries() {
+    let memory = Memory::default();
+    memory.change(File::Metrics, OWN, |bytes| bytes.extend_from_slice(b"\n"));
+    log(&memory, 1, [(1, 1.0)]);
+    memory.change(File::Metrics, OWN, |bytes| bytes.extend_from_slice(b"\n\n"));
+    log(&memory, 1, [(2, 1.0)]);
+    assert_eq!(lines(&memory, everything(true), 1 << 20).len(), 2);
+}
+
+#[test]
+fn a_summary_without_an_epoch_hides_no_other() {
+    let memory = Memory::default();
+    memory.change(File::Metrics, OWN, |bytes| {
+        bytes.extend_from_slice(
+            b"{\"epoch\":3,\"summary\":{}}\n{\"summary\":{}}\n\
+              {\"epoch\":2,\"attempt\":2,\"summary\":{}}\n",
+        );
+    });
+    assert_eq!(lines(&memory, everything(false), 1 << 20).len(), 2);
+}
+
+#[test]
 fn parts_are_merged_in_step_order() {
     let memory = Memory::default();
     for rank in 0..3_u32 {

@@ -182,7 +182,10 @@ impl<'a> Watch<'a> {
         loop {
             let wait = self.next_sample.saturating_duration_since(Instant::now());
             match child.heard(wait.min(live::REDRAW)) {
-                Ok(Heard { output, bytes }) => self.take(output, &bytes)?,
+                Ok(Heard { output, bytes }) => {
+                    self.take(output, &bytes)?;
+                    self.live.redraw();
+                }
                 Err(RecvTimeoutError::Timeout) => self.live.redraw(),
                 Err(RecvTimeoutError::Disconnected) => break,
             }

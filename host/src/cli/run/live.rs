@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use console::{Term, measure_text_width, truncate_str};
 use model_foundry::{Field, MemorySample, Value};
 
 use crate::cli::terminal::{bytes, count, is_live, number, one_line};
@@ -16,7 +16,9 @@ const WINDOW: Duration = Duration::from_secs(10);
 
 /// The line, or none where there is no terminal.
 pub(super) struct LiveLine {
-    bar: Option<ProgressBar>,
+    terminal: Option<Term>,
+    /// The line stands on the terminal, the cursor behind it.
+    drawn: bool,
     /// The command left its line unfinished: ours would be drawn into it.
     mid_line: bool,
     started: Instant,
@@ -29,14 +31,9 @@ pub(super) struct LiveLine {
 
 impl LiveLine {
     pub(super) fn new(wanted: bool) -> Self {
-        let bar = (wanted && is_live()).then(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            let style = ProgressStyle::with_template("{spinner:.cyan} {msg}");
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-            bar
-        });
         Self {
-            bar,
+            terminal: (wanted && is_live()).then(Term::stderr),
+            drawn: false,
             mid_line: false,
             started: Instant::now(),
             step: None,
@@ -53,17 +50,10 @@ impl LiveLine {
 
     /// Let the command's output by.
     pub(super) fn around<R>(&mut self, output: &[u8], print: impl FnOnce() -> R) -> R {
-        let result = match &self.bar {
-            Some(bar) if !self.mid_line => bar.suspend(print),
-            _ => print(),
-        };
+        self.clear();
+        let result = print();
         if let Some(last) = output.last() {
             self.mid_line = *last != b'\n';
-            if self.mid_line
-                && let Some(bar) = &self.bar
-            {
-                bar.set_message("");
-            }
         }
         result
     }
@@ -71,7 +61,7 @@ impl LiveLine {
     /// Metrics of a step.
     pub(super) fn note(&mut self, step: u64, metrics: &[Field]) {
         self.step = Some(step);
-        if self.bar.is_some() {
+        if self.terminal.is_some() {
             let now = Instant::now();
             self.seen.push_back((now, step));
             while self.seen.front().is_some_and(|(when, _)| now - *when > WINDOW) {
@@ -105,8 +95,7 @@ impl LiveLine {
 
     /// Draw the line as it stands now.
     pub(super) fn redraw(&mut self) {
-        let Some(bar) = &self.bar else { return };
-        if self.mid_line {
+        if self.mid_line || self.terminal.is_none() {
             return;
         }
         let mut parts = Vec::new();
@@ -125,14 +114,23 @@ impl LiveLine {
         }
         parts.extend(self.memory.clone());
         parts.push(super::super::terminal::duration(self.started.elapsed()));
-        bar.set_message(parts.join(" · "));
-        bar.tick();
+        let line = parts.join(" · ");
+        self.clear();
+        if let Some(terminal) = &self.terminal {
+            // A line that wraps could not be taken away again.
+            let width = usize::from(terminal.size().1).saturating_sub(1);
+            let line = truncate_str(&line, width, "…");
+            self.drawn = measure_text_width(&line) > 0 && terminal.write_str(&line).is_ok();
+        }
     }
 
     /// Take the line away.
     pub(super) fn clear(&mut self) {
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
+        if std::mem::take(&mut self.drawn)
+            && let Some(terminal) = &self.terminal
+        {
+            // A terminal that is gone needs no clearing.
+            let _ = terminal.clear_line();
         }
     }
 }

@@ -1,0 +1,349 @@
+//! Files of JSON Lines of any content.
+
+use std::collections::{HashMap, HashSet};
+
+use model_foundry_guest::imports::{File, Part};
+use model_foundry_guest::json::{Problem, Reader, Token, unescape};
+use model_foundry_guest::lines::Lines;
+use model_foundry_guest::metrics::{Entry, MetricsReader, Query, Tally};
+use serde::de::IgnoredAny;
+use serde_json::Value;
+
+use crate::memory::Memory;
+
+/// Between the parts of a file.
+const NEXT_PART: u8 = 0x1e;
+
+/// How deep `json` lets a value nest, and an object that is read member by member.
+const DEEPEST: usize = 128;
+const DEEPEST_OBJECT: usize = 129;
+
+/// How deep serde_json builds values.
+const DEEPEST_TREE: usize = 127;
+
+/// What every record begins with, behind a torn one too.
+const RECORD_START: &[u8] = b"{\"timestamp\":\"";
+
+/// Reads a text as JSON, as a metrics line, as lines and as a metrics file.
+///
+/// Of the first four bytes the first one's bits say: 1, all attempts are asked for; 2, no summaries are; 4, the
+/// files are shorter than they say; 8, the disk fails. The second is how much one read gives where lines are
+/// read, the third the first step asked for, above 0x40, and the fourth how many bytes a block has, and how
+/// many reads succeed. All that follows is the file, whose parts are between bytes 0x1e.
+pub fn json_lines_reader(data: &[u8]) {
+    let Some((&[mode, piece, first_step, count], content)) = data.split_first_chunk::<4>() else {
+        return;
+    };
+    let texts = [content].into_iter().chain(content.split(|byte| *byte == b'\n'));
+    for text in texts.filter_map(|text| std::str::from_utf8(text).ok()) {
+        reads_as_serde_json_does(text);
+        reads_an_entry(text);
+    }
+
+    let parts: Vec<(Part, Vec<u8>)> = content
+        .split(|byte| *byte == NEXT_PART)
+        .zip([(None, 1), (None, 0), (Some(0), 2), (Some(0), 0), (Some(7), 0)])
+        .map(|(content, (rank, rotated))| (Part { rank, rotated }, content.to_vec()))
+        .collect();
+    let missing = if mode & 4 == 0 { 0 } else { 3 };
+    let in_pieces = Memory::new(parts.clone(), piece.into(), missing, None);
+    for (part, content) in &parts {
+        lines_cover(&in_pieces, *part, content);
+    }
+
+    let first_step = u64::from(first_step).checked_sub(0x40).filter(|step| *step > 0);
+    let query = Query {
+        first_step,
+        last_step: None,
+        summaries: mode & 2 == 0,
+        all_attempts: mode & 1 != 0,
+    };
+    let sound = Memory::new(parts.clone(), usize::MAX, missing, None);
+    delivers_what_is_good(&sound, &parts, query, count.into());
+
+    if mode & 8 != 0 {
+        let failing = Memory::new(parts, usize::MAX, missing, Some(count.into()));
+        if let Ok(mut reader) = MetricsReader::open(&failing, query) {
+            let _ = reader.statistics(&[]);
+            while let Ok(Some(_)) = reader.next(count.into()) {}
+        }
+    }
+}
+
+/// `json` accepts what serde_json accepts and reads the same from it. Where serde_json builds values it refuses
+/// three things more, which the grammar allows.
+fn reads_as_serde_json_does(text: &str) {
+    let is_json = serde_json::from_str::<IgnoredAny>(text).is_ok();
+    let mut reader = Reader::new(text);
+    let accepts = reader.value().is_ok() && reader.end().is_ok();
+    let Scalars { depth, numbers, strings } = scalars(if is_json { text } else { "" });
+    assert_eq!(accepts, is_json && depth <= DEEPEST, "accepts {text:?}");
+
+    let mut is_tree = is_json && depth <= DEEPEST_TREE;
+    for number in numbers {
+        let float: f64 = number.parse().expect("every JSON number is one of Rust");
+        match serde_json::from_str::<f64>(number) {
+            Ok(theirs) => assert_eq!(float.to_bits(), theirs.to_bits(), "{number}"),
+            Err(_) => assert!(float.is_infinite(), "{number} is not out of range"),
+        }
+        is_tree &= float.is_finite();
+    }
+    for string in strings {
+        let raw = &string[1..string.len() - 1];
+        match serde_json::from_str::<String>(string) {
+            Ok(theirs) => assert_eq!(unescape(raw), theirs),
+            Err(_) => {
+                // A lone surrogate.
+                assert!(raw.contains("\\u") && unescape(raw).contains('\u{fffd}'), "{string}");
+                is_tree = false;
+            }
+        }
+    }
+    let tree: Result<Value, _> = serde_json::from_str(text);
+    assert_eq!(tree.is_ok(), is_tree, "a tree of {text:?}");
+
+    let read = members(text);
+    let is_object = is_json && text.trim_start().starts_with('{');
+    assert_eq!(read.is_ok(), is_object && depth <= DEEPEST_OBJECT, "an object: {text:?}");
+    if let (Ok(read), Ok(Value::Object(tree))) = (read, tree) {
+        // Of one key the last value counts.
+        let read: HashMap<_, _> =
+            read.into_iter().map(|(key, token)| (unescape(key), token)).collect();
+        assert_eq!(read.len(), tree.len());
+        for (key, token) in read {
+            assert_eq!(tree_of(token), tree[&*key], "{key}");
+        }
+    }
+}
+
+/// What a valid JSON text has: how deep it nests, its numbers, its strings with their quotes.
+struct Scalars<'a> {
+    depth: usize,
+    numbers: Vec<&'a str>,
+    strings: Vec<&'a str>,
+}
+
+fn scalars(text: &str) -> Scalars<'_> {
+    let mut found = Scalars { depth: 0, numbers: Vec::new(), strings: Vec::new() };
+    let bytes = text.as_bytes();
+    let (mut at, mut depth) = (0, 0);
+    while let Some(&byte) = bytes.get(at) {
+        let start = at;
+        at += 1;
+        match byte {
+            b'{' | b'[' => {
+                depth += 1;
+                found.depth = found.depth.max(depth);
+            }
+            b'}' | b']' => depth -= 1,
+            b'"' => {
+                while bytes[at] != b'"' {
+                    at += if bytes[at] == b'\\' { 2 } else { 1 };
+                }
+                at += 1;
+                found.strings.push(&text[start..at]);
+            }
+            b'-' | b'0'..=b'9' => {
+                let is_number =
+                    |byte: &u8| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-');
+                at += bytes[at..].iter().take_while(|byte| is_number(byte)).count();
+                found.numbers.push(&text[start..at]);
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The members of the object that a text is.
+fn members(text: &str) -> Result<Vec<(&str, Token<'_>)>, Problem> {
+    let mut object = Reader::object(text)?;
+    let mut members = Vec::new();
+    while let Some(member) = object.next()? {
+        members.push(member);
+    }
+    assert_eq!(object.next(), Ok(None), "the end stays");
+    Ok(members)
+}
+
+fn tree_of(token: Token<'_>) -> Value {
+    match token {
+        Token::Null => Value::Null,
+        Token::Boolean(boolean) => Value::Bool(boolean),
+        Token::Text(raw) => Value::String(unescape(raw).into_owned()),
+        Token::Number(text) | Token::Object(text) | Token::Array(text) => {
+            serde_json::from_str(text).expect("a part of what serde_json read")
+        }
+    }
+}
+
+/// A line is an entry where serde_json says that it has an entry's fields.
+fn reads_an_entry(line: &str) {
+    let entry = Entry::read(line);
+    if let Ok(entry) = &entry {
+        assert!(members(line).is_ok(), "no object: {line:?}");
+        let _ = entry.numbers(&mut |name, _| drop(unescape(name)));
+    }
+    let (Ok(Value::Object(tree)), Ok(members)) = (serde_json::from_str(line), members(line)) else {
+        return;
+    };
+    // Entries' own keys are never written with escapes or twice.
+    let keys: HashSet<&str> = members.iter().map(|(key, _)| *key).collect();
+    if keys.len() < members.len() || line.contains('\\') {
+        return;
+    }
+    let field = |key: &str| tree.get(key);
+    let all = |key: &str, holds: fn(&Value) -> bool| field(key).is_none_or(holds);
+    let is_attempt = |value: &Value| value.as_u64().is_some_and(|number| number <= u32::MAX.into());
+    let has_kinds = all("timestamp", Value::is_string)
+        && all("step", Value::is_u64)
+        && all("epoch", |value| value.is_number() || value.is_null())
+        && all("attempt", is_attempt)
+        && all("metrics", Value::is_object)
+        && all("summary", Value::is_object);
+    let has = |key| field(key).is_some();
+    let is_entry = has_kinds
+        && match (has("step"), has("metrics"), has("summary")) {
+            (true, true, summary) => !summary,
+            (step, metrics, summary) => summary && !step && !metrics,
+        };
+    assert_eq!(entry.is_ok(), is_entry, "{line:?}: {entry:?}");
+    let Ok(entry) = entry else { return };
+    assert_eq!(Some(entry.timestamp), field("timestamp").map_or(Some(""), Value::as_str));
+    assert_eq!(entry.step, field("step").and_then(Value::as_u64));
+    assert_eq!(entry.epoch, field("epoch").and_then(Value::as_f64));
+    assert_eq!(Some(entry.attempt.into()), field("attempt").map_or(Some(1), Value::as_u64));
+}
+
+/// Lines with what lies between them, which is newlines alone, are the file.
+fn lines_cover(imports: &Memory, part: Part, content: &[u8]) {
+    let mut lines = Lines::open(imports, File::Metrics, part).expect("a size");
+    let (mut at, mut number) = (0, 0);
+    let mut last = None;
+    while let Some(line) = lines.next().expect("a sound disk") {
+        let (start, end) = (line.offset as usize, (line.offset + line.length) as usize);
+        let between = &content[at..start];
+        assert!(between.iter().all(|byte| *byte == b'\n'), "what is passed over is empty lines");
+        number += between.len() as u64 + 1;
+        assert_eq!(line.number, number);
+        let mut whole = line.bytes.to_vec();
+        if !line.torn {
+            whole.push(b'\n');
+        }
+        assert_eq!(whole, content[start..end]);
+        assert!(!line.bytes.is_empty() && !line.bytes.contains(&b'\n'));
+        assert!(!line.torn || end == content.len(), "only the end is torn");
+        last = Some((line.offset, line.length, line.bytes.to_vec()));
+        at = end;
+    }
+    assert!(content[at..].iter().all(|byte| *byte == b'\n'), "the end is passed over");
+    assert_eq!(lines.next(), Ok(None), "the end stays");
+
+    // Read on its own, a line is the same.
+    if let Some((offset, length, bytes)) = last {
+        let mut lines = Lines::range(imports, File::Metrics, part, offset, offset + length);
+        let line = lines.next().expect("a sound disk").expect("the line");
+        assert_eq!((line.offset, line.length), (offset, length));
+        assert_eq!(line.bytes, bytes);
+    }
+}
+
+/// A reader gives the good lines that are asked for, each once and each part's in their order, and counts the
+/// others.
+fn delivers_what_is_good(imports: &Memory, parts: &[(Part, Vec<u8>)], query: Query, block: usize) {
+    let mut reader = MetricsReader::open(imports, query).expect("a sound disk");
+    let mut given = String::new();
+    while let Some(lines) = reader.next(block).expect("a sound disk") {
+        assert!(lines.ends_with('\n'), "a block is whole lines");
+        given += &lines;
+    }
+    // Unlike `lines`, this keeps a carriage return.
+    let mut given: Vec<&str> = given.split_terminator('\n').collect();
+
+    let (mut expected, damaged): (Vec<Vec<_>>, Vec<u64>) =
+        parts.iter().map(|(_, content)| good_lines(content)).unzip();
+    let damaged: u64 = damaged.iter().sum();
+    assert_eq!(reader.damage().lines, damaged);
+    assert_eq!(reader.damage().first.is_some(), damaged > 0);
+
+    let all: Vec<Entry<'_>> = expected.concat().into_iter().map(|(_, entry)| entry).collect();
+    let is_asked_for = |entry: &Entry<'_>| {
+        let in_range = match entry.step {
+            Some(step) => query.first_step.is_none_or(|first| first <= step),
+            None => query.summaries && query.first_step.is_none(),
+        };
+        in_range && (query.all_attempts || !is_gone_over_again(entry, &all))
+    };
+    for part in &mut expected {
+        part.retain(|(_, entry)| is_asked_for(entry));
+    }
+    let lines = |part: &Vec<(&'_ str, Entry<'_>)>| -> Vec<String> {
+        part.iter().map(|(line, _)| (*line).to_owned()).collect()
+    };
+    let step = |line: &&str| Entry::read(line).expect("good").step;
+    let in_order =
+        |part: &Vec<(&str, Entry<'_>)>| part.iter().filter_map(|(_, e)| e.step).is_sorted();
+    if expected.iter().all(in_order) {
+        assert!(given.iter().filter_map(step).is_sorted(), "parts in step order are merged in it");
+    }
+    if let [part] = expected.as_slice() {
+        assert_eq!(given, lines(part));
+    }
+    let mut expected: Vec<String> = expected.iter().flat_map(lines).collect();
+    expected.sort_unstable();
+    given.sort_unstable();
+    assert_eq!(given, expected);
+
+    // As text, for NaN is no other NaN's equal.
+    let text = |tally: &Tally| format!("{:?}", tally.iter().collect::<Vec<_>>());
+    let all = reader.statistics(&[]).expect("a sound disk");
+    let (same, series) = reader.overview(7).expect("a sound disk");
+    assert_eq!(text(&all), text(&same));
+    assert!(series.len() <= all.iter().count() && series.iter().all(|one| one.points.len() <= 7));
+    for (name, statistics) in all.iter() {
+        assert!(statistics.count + statistics.non_finite() > 0, "statistics of nothing");
+        let one = reader.statistics(&[name.to_owned()]).expect("a sound disk");
+        let one: Vec<_> = one.iter().collect();
+        assert_eq!(format!("{one:?}"), format!("{:?}", [(name, statistics)]));
+    }
+}
+
+/// Whether a later attempt has a step, or a summary of an epoch, that is not above the entry's.
+fn is_gone_over_again(entry: &Entry<'_>, all: &[Entry<'_>]) -> bool {
+    all.iter().filter(|other| other.attempt > entry.attempt).any(|other| {
+        match (entry.step, other.step) {
+            (Some(step), Some(other)) => other <= step,
+            (None, None) => {
+                matches!((entry.epoch, other.epoch), (Some(epoch), Some(other)) if other <= epoch)
+            }
+            _ => false,
+        }
+    })
+}
+
+/// The entries of a file, and how many of its lines are damaged. Behind a torn record the next may stand on the
+/// same line.
+fn good_lines(content: &[u8]) -> (Vec<(&str, Entry<'_>)>, u64) {
+    let (mut good, mut damaged) = (Vec::new(), 0);
+    let read = |bytes| {
+        let text = std::str::from_utf8(bytes).ok()?;
+        Some((text, Entry::read(text).ok()?))
+    };
+    for line in content.split_inclusive(|byte| *byte == b'\n') {
+        let Some(line) = line.strip_suffix(b"\n") else {
+            damaged += 1;
+            continue;
+        };
+        if line.is_empty() {
+            continue;
+        }
+        if let Some(entry) = read(line) {
+            good.push(entry);
+            continue;
+        }
+        damaged += 1;
+        let starts = line.windows(RECORD_START.len()).rposition(|bytes| bytes == RECORD_START);
+        good.extend(starts.and_then(|at| read(&line[at..])));
+    }
+    (good, damaged)
+}

@@ -1,0 +1,101 @@
+//! What trainers print, cut anywhere.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use model_foundry_guest::Value;
+use model_foundry_guest::console::{Event, Parser, Stream};
+
+/// Repeated until it is this long, an input shows whether reading takes longer than linear time.
+const LONG: usize = 32 << 10;
+
+/// Far above what linear reading of [`LONG`] takes, with a sanitizer and on a busy machine, and far below what
+/// quadratic reading does.
+const LINEAR: Duration = Duration::from_millis(500);
+
+/// The longest text kept of a traceback, as `console` states it.
+const LONGEST_TRACEBACK: usize = 256 << 10;
+
+/// Reads the output of a trainer whole and in pieces: the same events, each of them well formed.
+///
+/// Of the first four bytes the first one's bits say: 1, standard error comes first; 2, the streams take turns;
+/// 4, the run is resumed. The second is how much the streams print in a turn, the others are the sizes of the
+/// pieces. All that follows is output.
+///
+/// One input in 64, by the sum of its bytes, is repeated up to [`LONG`]. That is slow; what libFuzzer makes of
+/// such an input is not.
+pub fn line_parser(data: &[u8]) {
+    let Some((&[mode, turn, first, second], output)) = data.split_first_chunk::<4>() else {
+        return;
+    };
+    let sum: u64 = data.iter().map(|byte| u64::from(*byte)).sum();
+    let is_long = sum.is_multiple_of(64) && !output.is_empty();
+    let long = if is_long { output.repeat(LONG.div_ceil(output.len())) } else { Vec::new() };
+    let output = if is_long { &long[..LONG] } else { output };
+    let streams = match mode & 1 {
+        0 => [Stream::Stdout, Stream::Stderr],
+        _ => [Stream::Stderr, Stream::Stdout],
+    };
+    let turn = if mode & 2 == 0 { output.len() } else { usize::from(turn) };
+    let turns: Vec<(Stream, &[u8])> =
+        streams.into_iter().cycle().zip(output.chunks(turn.max(1))).collect();
+    let last_step = (mode & 4 != 0).then_some(7);
+
+    let read = |sizes: [usize; 2]| {
+        let mut parser = Parser::new(last_step);
+        let mut events = Vec::new();
+        let mut sizes = sizes.into_iter().cycle();
+        for (stream, mut bytes) in turns.iter().copied() {
+            while !bytes.is_empty() {
+                let size = sizes.next().unwrap_or(1).clamp(1, bytes.len());
+                let (piece, rest) = bytes.split_at(size);
+                events.extend(parser.feed(stream, piece));
+                bytes = rest;
+            }
+        }
+        events.extend(parser.finish());
+        assert_eq!(parser.finish(), [], "nothing is left");
+        events
+    };
+    let whole = in_linear_time(|| read([usize::MAX; 2]));
+    whole.iter().for_each(check);
+    if is_long {
+        return;
+    }
+    let cut = read([usize::from(first), usize::from(second)]);
+    // As text, for NaN is no other NaN's equal.
+    assert_eq!(format!("{whole:?}"), format!("{cut:?}"), "the events depend on the cuts");
+}
+
+/// Measured again before it is believed: the machine may have been doing something else.
+fn in_linear_time<T>(run: impl Fn() -> T) -> T {
+    let mut tries = 0;
+    loop {
+        let begun = Instant::now();
+        let result = run();
+        let took = begun.elapsed();
+        if took < LINEAR {
+            return result;
+        }
+        tries += 1;
+        assert!(tries < 4, "reading at most 32 KiB takes {took:?}");
+    }
+}
+
+fn check(event: &Event) {
+    match event {
+        Event::Metrics(line) => {
+            assert!(!line.metrics.is_empty(), "metrics without a metric");
+            let mut names = HashSet::new();
+            for (name, value) in &line.metrics {
+                assert!(!name.is_empty() && !name.contains(char::is_whitespace), "{name:?}");
+                assert!(names.insert(name), "{name:?} is there twice");
+                assert!(matches!(value, Value::Integer(_) | Value::Float(_)), "{value:?}");
+            }
+        }
+        Event::Error(traceback) => {
+            assert!(!traceback.error_type.is_empty(), "an error without a type");
+            assert!(traceback.text.len() <= LONGEST_TRACEBACK, "a traceback too long");
+        }
+    }
+}
