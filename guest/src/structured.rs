@@ -209,7 +209,12 @@ impl<I: Imports> StructuredLogger<I> {
                 Value::Float(float) if !float.is_finite() => {
                     line.push_str(json::non_finite_name(*float).unwrap_or_default());
                 }
-                other => json::write_value(line, other),
+                other => {
+                    // JSON leaves some control characters as they are.
+                    let mut json = String::new();
+                    json::write_value(&mut json, other);
+                    push_one_line(line, &json);
+                }
             }
         }
     }

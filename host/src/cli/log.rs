@@ -11,7 +11,7 @@ use model_foundry::{
 };
 use serde_json::{Map, Value as Json};
 
-use super::terminal::{BAD, PLAIN, counted};
+use super::terminal::{BAD, PLAIN, counted, plain};
 
 /// The longest line that is taken, in bytes: that of a record.
 const LONGEST: u64 = 16 << 20;
@@ -103,7 +103,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
 }
 
 fn say(line: u64, problem: &str) {
-    anstream::eprintln!("{BAD}line {line}:{PLAIN} {problem}");
+    anstream::eprintln!("{BAD}line {line}:{PLAIN} {}", plain(problem));
 }
 
 /// Takes one record after another.
@@ -252,14 +252,17 @@ const MARK: &str = "\u{1}model-foundry:";
 
 /// Parse a record. NaN and the infinities, which Python writes as bare words, are let in as marked text.
 fn parse(text: &str) -> Result<Map<String, Json>, String> {
+    let text = text.trim_end();
     match serde_json::from_str(text) {
         Ok(record) => Ok(record),
         Err(error) => match serde_json::from_str(&mark_non_finite(text)) {
             Ok(record) => Ok(record),
-            Err(_) => Err(format!(
-                "it is no JSON object: {}",
-                error.to_string().replace(" at line 1", "")
-            )),
+            Err(_) => {
+                // The place is in the line, which is named: its column alone is of use.
+                let problem = error.to_string();
+                let what = problem.split(" at line ").next().unwrap_or(&problem);
+                Err(format!("it is no JSON object: {what} at column {}", error.column().max(1)))
+            }
         },
     }
 }

@@ -149,7 +149,9 @@ pub(crate) fn main() -> ExitCode {
         // Whoever read the output has had enough.
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            anstream::eprintln!("{}error:{} {error:#}", terminal::BAD, terminal::PLAIN);
+            let error = format!("{error:#}");
+            let error = terminal::plain(&error);
+            anstream::eprintln!("{}error:{} {error}", terminal::BAD, terminal::PLAIN);
             ExitCode::FAILURE
         }
     }

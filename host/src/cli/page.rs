@@ -93,9 +93,9 @@ impl Page {
             }
         }
         writeln!(out, "  {FAINT}{}{PLAIN}", folder.display())?;
-        let commit = &run.git_hash;
+        let commit = plain(&run.git_hash);
         let start = run.latest().map(|latest| latest.start.as_str()).unwrap_or_default();
-        let start = start.get(..19).unwrap_or(start).replace('T', " ");
+        let start = plain(start.get(..19).unwrap_or(start)).replace('T', " ");
         writeln!(
             out,
             "{FAINT}{start} UTC · {} · {} · commit {commit} · {}{PLAIN}",
@@ -113,15 +113,19 @@ impl Page {
         let header = ["metric", "count", "last", "mean", "min", "max", "std", "trend"];
         let mut rows = table(&header, &[0, 7]);
         for NamedStatistics { name, statistics } in self.metrics.iter().take(MOST_METRICS) {
+            let of_samples = |figure: f64| match statistics.count {
+                0 => "–".to_owned(),
+                _ => number(figure),
+            };
             let points = self.series.iter().find(|series| series.name == *name);
             rows.add_row([
                 one_line(name, 40),
                 count(statistics.count),
-                number(statistics.last),
-                number(statistics.mean),
-                number(statistics.min),
-                number(statistics.max),
-                number(statistics.std),
+                of_samples(statistics.last),
+                of_samples(statistics.mean),
+                of_samples(statistics.min),
+                of_samples(statistics.max),
+                of_samples(statistics.std),
                 sparkline(points.map_or(&[], |series| &series.points)),
             ]);
         }

@@ -61,7 +61,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
             let s = &metric.statistics;
             let non_finite = s.nan + s.positive_infinity + s.negative_infinity;
             let mut row = vec![one_line(&metric.name, 60), count(s.count)];
-            row.extend([s.mean, s.std, s.min, s.p50, s.p95, s.p99, s.max, s.last].map(number));
+            let figures = [s.mean, s.std, s.min, s.p50, s.p95, s.p99, s.max, s.last];
+            let none = || "–".to_owned();
+            row.extend(figures.map(|figure| if s.count == 0 { none() } else { number(figure) }));
             row.push(match s.first_non_finite_step {
                 Some(step) => format!("{} from step {step}", count(non_finite)),
                 None => "0".into(),

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
@@ -81,15 +82,22 @@ impl Signals {
 
 /// Whether a program can be started: named by a path, or found where PATH says.
 pub(super) fn find(program: &OsStr) -> Result<()> {
+    let runs = |path: &Path| {
+        std::fs::metadata(path).is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
+    };
+    let name = program.display();
     if program.as_encoded_bytes().contains(&b'/') {
         if !Path::new(program).exists() {
-            bail!("{}: there is no such program", program.display());
+            bail!("{name}: there is no such program");
+        }
+        if !runs(Path::new(program)) {
+            bail!("{name}: this is no program that may be run; is it executable?");
         }
         return Ok(());
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    if !std::env::split_paths(&path).any(|folder| folder.join(program).is_file()) {
-        bail!("{}: there is no such program in the folders of PATH", program.display());
+    if !std::env::split_paths(&path).any(|folder| runs(&folder.join(program))) {
+        bail!("{name}: there is no such program in the folders of PATH");
     }
     Ok(())
 }
