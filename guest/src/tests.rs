@@ -211,7 +211,7 @@ mod errors {
         ));
 
         memory.change(File::Errors, OWN, |bytes| {
-            bytes.extend_from_slice(b"{\"x\":1}\n{\"timestamp\":\"2")
+            bytes.extend_from_slice(b"{\"x\":1}\n{\"timestamp\":\"2");
         });
         ErrorTracker::open(&memory, 2, None).unwrap().log_error("C", "glued", "", &[]).unwrap();
         let report = ErrorReport::read(&memory, 2).unwrap();
