@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn numbers_are_short() {
-        let shown = [0.0, 1.0, 700.0, 1.83215, 0.0123456, 0.0015, 5321.5, 1.5e-5, 2.5e9, 12.0];
+        let shown = [0.0, 1.0, 700.0, 1.83216, 0.0123456, 0.0015, 5321.5, 1.5e-5, 2.5e9, 12.0];
         let texts: Vec<String> = shown.iter().map(|&n| number(n)).collect();
         assert_eq!(
             texts,

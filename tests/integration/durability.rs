@@ -1,0 +1,361 @@
+//! What `buffered`, `immediate` and `synced` promise.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use model_foundry::{
+    Clock, Disk, Durability, LoggingConfig, Run, RunReader, Status, StructuredLogger, fields,
+};
+use model_foundry_tests::Experiment;
+use parking_lot::{Condvar, Mutex};
+use rustix::process::Signal;
+
+use crate::NO_EPOCH;
+use crate::disks::TestDisk;
+use crate::processes::{Child, PATIENCE, eventually, given, run_of_child, tell, wait_to_be_killed};
+
+/// Longer than any test: what is written before is written for another reason.
+const NEVER: u32 = 3_600_000;
+
+fn config(durability: Durability, flush_interval_ms: u32) -> LoggingConfig {
+    LoggingConfig { durability, flush_interval_ms, log_to_wandb: false, ..LoggingConfig::default() }
+}
+
+fn buffered(experiment: &Experiment, flush_interval_ms: u32) -> Result<Run> {
+    let config = config(Durability::Buffered, flush_interval_ms);
+    Ok(experiment.builder().config(config).open()?)
+}
+
+/// Log rows, and a few records of every other kind that may wait.
+fn log(run: &Run, logger: &StructuredLogger, steps: std::ops::Range<u64>) -> Result<()> {
+    let columns = run.metrics().columns(&["loss"])?;
+    for step in steps {
+        columns.log(step, NO_EPOCH, &[0.5])?;
+        if step % 10 == 0 {
+            run.metrics().log_step(step, NO_EPOCH, &fields! { grad_norm: 1.5 })?;
+            logger.info("a record", &fields! { step })?;
+        }
+    }
+    Ok(())
+}
+
+fn lines(experiment: &Experiment, file: &str) -> usize {
+    std::fs::read_to_string(experiment.path(file)).map_or(0, |text| text.lines().count())
+}
+
+/// A child's job: buffer a hundred steps, and wait for its end.
+pub(crate) fn buffer_and_wait() {
+    let config = config(Durability::Buffered, given("FLUSH") as u32);
+    let run = run_of_child().config(config).open().expect("the run opens");
+    let logger = run.logger("trainer");
+    log(&run, &logger, 0..100).expect("a hundred steps");
+    tell("buffered");
+    wait_to_be_killed();
+}
+
+#[test]
+fn buffered_records_appear_within_the_interval() -> Result<()> {
+    let experiment = Experiment::new();
+    let run = buffered(&experiment, 100)?;
+
+    let start = Instant::now();
+    let logger = run.logger("trainer");
+    log(&run, &logger, 0..100)?;
+    eventually("a hundred steps", || lines(&experiment, "metrics.jsonl") == 110);
+    let took = start.elapsed();
+
+    assert!(took < Duration::from_secs(5), "{took:?}, though nobody asked for them");
+    assert_eq!(experiment.records("main.log").len(), 10);
+    Ok(())
+}
+
+#[test]
+fn a_killed_process_loses_no_more_than_the_interval() -> Result<()> {
+    let experiment = Experiment::new();
+    let variables = [("FLUSH", "50".to_owned())];
+    let mut child = Child::start("buffer and wait", experiment.folder(), &variables);
+    child.tells("buffered");
+    eventually("a hundred steps", || lines(&experiment, "metrics.jsonl") == 110);
+    child.kill();
+    assert_eq!(experiment.records("metrics.jsonl").len(), 110);
+    Ok(())
+}
+
+#[test]
+fn a_signal_that_ends_the_process_flushes_first() -> Result<()> {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        let experiment = Experiment::new();
+        let variables = [("FLUSH", NEVER.to_string())];
+        let mut child = Child::start("buffer and wait", experiment.folder(), &variables);
+        child.tells("buffered");
+        assert_eq!(lines(&experiment, "metrics.jsonl"), 0, "it is in memory alone");
+
+        child.signal(signal);
+        let (_, status) = child.end();
+
+        use std::os::unix::process::ExitStatusExt as _;
+        assert_eq!(status.signal(), Some(signal.as_raw()), "it ends by the signal");
+        assert_eq!(experiment.records("metrics.jsonl").len(), 110);
+        assert_eq!(experiment.records("main.log").len(), 10);
+    }
+    Ok(())
+}
+
+#[test]
+fn whatever_ends_a_run_flushes() -> Result<()> {
+    type End = fn(Run, StructuredLogger);
+    let ends: [(&str, End, Status); 4] = [
+        ("a drop", |run, logger| drop((logger, run)), Status::Completed),
+        ("a finish", |run, _| run.finish(Status::Interrupted, Some(130)), Status::Interrupted),
+        ("a flush", |run, _| run.flush(), Status::Completed),
+        (
+            "a panic",
+            |run, logger| {
+                let training = move || {
+                    let _held = (logger, run);
+                    panic!("the training fails");
+                };
+                assert!(std::thread::spawn(training).join().is_err());
+            },
+            Status::Failed,
+        ),
+    ];
+    for (name, end, status) in ends {
+        let experiment = Experiment::new();
+        let run = buffered(&experiment, NEVER)?;
+        let logger = run.logger("trainer");
+        log(&run, &logger, 0..100)?;
+        assert_eq!(lines(&experiment, "metrics.jsonl"), 0, "{name}: it is in memory alone");
+
+        end(run, logger);
+
+        assert_eq!(experiment.records("metrics.jsonl").len(), 110, "{name}");
+        assert_eq!(experiment.records("main.log").len(), 10, "{name}");
+        let manifest = RunReader::open(experiment.folder())?.manifest()?.expect("run.json");
+        assert_eq!(manifest.attempts[0].status, status, "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_record_carries_the_time_when_it_was_logged() -> Result<()> {
+    let experiment = Experiment::new();
+    let run = buffered(&experiment, NEVER)?;
+    let columns = run.metrics().columns(&["loss"])?;
+    let logger = run.logger("trainer");
+    for step in 0..3 {
+        columns.log(step, NO_EPOCH, &[0.5])?;
+        run.metrics().log_step(step, NO_EPOCH, &fields! { lr: 0.5 })?;
+        logger.info("a record", &[])?;
+        experiment.clock.advance(1_000_000_000);
+    }
+    run.flush();
+
+    let times = |file: &str| -> Vec<String> {
+        let records = experiment.records(file);
+        let times = records.iter().filter_map(|record| record["timestamp"].as_str());
+        times.map(|time| time[17..19].to_owned()).collect()
+    };
+    assert_eq!(times("metrics.jsonl"), ["05", "05", "06", "06", "07", "07"]);
+    assert_eq!(times("main.log"), ["05", "06", "07"]);
+    Ok(())
+}
+
+#[test]
+fn eight_threads_share_the_queue() -> Result<()> {
+    const ROWS: u64 = 20_000;
+    let experiment = Experiment::new();
+    let run = buffered(&experiment, 20)?;
+
+    std::thread::scope(|scope| {
+        for thread in 0..8_u64 {
+            let run = run.clone();
+            scope.spawn(move || {
+                let columns = run.metrics().columns(&["thread", "row"]).expect("two columns");
+                let logger = run.logger("trainer");
+                for row in 0..ROWS {
+                    let logged = columns.log(row, NO_EPOCH, &[thread as f64, row as f64]);
+                    logged.expect("the row is taken");
+                    if row % 500 == 0 {
+                        logger.info("a record", &fields! { thread, row }).expect("a record");
+                    }
+                }
+            });
+        }
+    });
+    run.flush();
+
+    let mut next = [0; 8];
+    for record in experiment.records("metrics.jsonl") {
+        let number = |name: &str| record["metrics"][name].as_f64().expect("a number");
+        let thread = number("thread") as usize;
+        assert_eq!(number("row"), f64::from(next[thread]), "in the order of its thread");
+        next[thread] += 1;
+    }
+    assert_eq!(next, [ROWS as u32; 8]);
+    assert_eq!(experiment.records("main.log").len() as u64, 8 * ROWS / 500);
+    Ok(())
+}
+
+/// A disk that takes nothing until it is let.
+#[derive(Clone, Default)]
+struct HangingDisk {
+    open: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl HangingDisk {
+    fn let_go(&self) {
+        *self.open.0.lock() = true;
+        self.open.1.notify_all();
+    }
+}
+
+impl Disk for HangingDisk {
+    fn write(&mut self, mut file: &std::fs::File, bytes: &[u8]) -> std::io::Result<usize> {
+        let mut open = self.open.0.lock();
+        while !*open {
+            self.open.1.wait(&mut open);
+        }
+        drop(open);
+        std::io::Write::write(&mut file, bytes)
+    }
+
+    fn sync(&mut self, file: &std::fs::File) -> std::io::Result<()> {
+        file.sync_data()
+    }
+}
+
+#[test]
+fn a_full_queue_waits_and_loses_nothing() -> Result<()> {
+    /// More than fit (host/src/queue.rs), twice.
+    const RECORDS: u64 = 20_000;
+    let experiment = Experiment::new();
+    let disk = HangingDisk::default();
+    let config = config(Durability::Buffered, 1);
+    let run = experiment.builder().config(config).disk(Box::new(disk.clone())).open()?;
+
+    let own = run.clone();
+    let logging = std::thread::spawn(move || {
+        let metrics = own.metrics();
+        for step in 0..RECORDS {
+            metrics.log_step(step, NO_EPOCH, &fields! { loss: 0.5 }).expect("the step is taken");
+        }
+    });
+    // The trainer goes on while the disk hangs, until the queue is full.
+    eventually("a full queue", || run.queue_waits() > 0);
+    assert!(!logging.is_finished());
+    disk.let_go();
+    logging.join().expect("the thread ends");
+    run.flush();
+
+    let records = experiment.records("metrics.jsonl");
+    assert!(records.iter().map(|record| record["step"].as_u64()).eq((0..RECORDS).map(Some)));
+    Ok(())
+}
+
+#[test]
+fn training_goes_on_while_the_disk_hangs() -> Result<()> {
+    let experiment = Experiment::new();
+    let disk = HangingDisk::default();
+    let config = config(Durability::Buffered, 1);
+    let run = experiment.builder().config(config).disk(Box::new(disk.clone())).open()?;
+    let columns = run.metrics().columns(&["loss"])?;
+
+    let start = Instant::now();
+    for step in 0..10_000 {
+        columns.log(step, NO_EPOCH, &[0.5])?;
+    }
+    let took = start.elapsed();
+
+    assert!(took < PATIENCE / 10, "{took:?} for ten thousand steps that no disk takes");
+    assert_eq!(run.queue_waits(), 0);
+    disk.let_go();
+    run.flush();
+    assert_eq!(lines(&experiment, "metrics.jsonl"), 10_000);
+    Ok(())
+}
+
+#[test]
+fn a_run_that_has_ended_takes_records_all_the_same() -> Result<()> {
+    for durability in [Durability::Buffered, Durability::Immediate, Durability::Synced] {
+        let experiment = Experiment::new();
+        let run = experiment.builder().config(config(durability, NEVER)).open()?;
+        let columns = run.metrics().columns(&["loss"])?;
+        columns.log(0, NO_EPOCH, &[0.5])?;
+        run.finish(Status::Completed, None);
+
+        columns.log(1, NO_EPOCH, &[0.5])?;
+        run.metrics().log_step(2, NO_EPOCH, &fields! { loss: 0.5 })?;
+        run.logger("trainer").info("after the end", &[])?;
+        run.flush();
+
+        assert_eq!(run.metrics().statistics("loss")?.count, 3, "{durability:?}");
+        assert_eq!(experiment.records("metrics.jsonl").len(), 3, "{durability:?}");
+        assert_eq!(experiment.records("main.log").len(), 1, "{durability:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn synced_brings_every_record_to_the_disk() -> Result<()> {
+    let experiment = Experiment::new();
+    let disk = TestDisk::default();
+    let config = config(Durability::Synced, 200);
+    let run = experiment.builder().config(config).disk(disk.boxed()).open()?;
+    let columns = run.metrics().columns(&["loss"])?;
+    let logger = run.logger("trainer");
+
+    for step in 0..5 {
+        columns.log(step, NO_EPOCH, &[0.5])?;
+        logger.info("a record", &fields! { step })?;
+        run.performance().record("step", 0.5)?;
+        run.errors().log("ValueError", "", "", &[])?;
+        assert_eq!(disk.syncs(), 4 * (step + 1));
+    }
+    Ok(())
+}
+
+#[test]
+fn grave_records_reach_the_disk_under_every_durability() -> Result<()> {
+    for durability in [Durability::Buffered, Durability::Immediate] {
+        let experiment = Experiment::new();
+        let disk = TestDisk::default();
+        let run =
+            experiment.builder().config(config(durability, NEVER)).disk(disk.boxed()).open()?;
+        let logger = run.logger("trainer");
+
+        run.metrics().log_step(1, NO_EPOCH, &fields! { loss: 0.5 })?;
+        logger.info("a record", &[])?;
+        logger.warning("another", &[])?;
+        assert_eq!(disk.syncs(), 0, "{durability:?}");
+        logger.error("a grave one", &[])?;
+        assert_eq!(disk.syncs(), 1, "{durability:?}");
+        logger.critical("a graver one", &[])?;
+        assert_eq!(disk.syncs(), 2, "{durability:?}");
+        run.errors().log("ValueError", "", "", &[])?;
+        assert_eq!(disk.syncs(), 3, "{durability:?}");
+
+        // What came before it stands before it.
+        let records = experiment.records("main.log");
+        let messages: Vec<_> =
+            records.iter().filter_map(|record| record["message"].as_str()).collect();
+        assert_eq!(messages, ["a record", "another", "a grave one", "a graver one"]);
+    }
+    Ok(())
+}
+
+#[test]
+fn sync_brings_what_is_buffered_to_the_disk() -> Result<()> {
+    let experiment = Experiment::new();
+    let disk = TestDisk::default();
+    let config = config(Durability::Buffered, NEVER);
+    let run = experiment.builder().clock(Clock::System).config(config).disk(disk.boxed()).open()?;
+    let logger = run.logger("trainer");
+    log(&run, &logger, 0..100)?;
+    assert_eq!(disk.calls(), 0);
+    run.sync()?;
+    assert_eq!(lines(&experiment, "metrics.jsonl"), 110);
+    assert!(disk.syncs() >= 2, "metrics.jsonl and main.log");
+    Ok(())
+}

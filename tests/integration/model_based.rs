@@ -1,0 +1,300 @@
+//! Random programs of logging, crashing, reopening and mending, against a simple model of what must be on
+//! the disk.
+
+use std::io::Write as _;
+
+use anyhow::Result;
+use model_foundry::{Durability, LoggingConfig, Query, Run, RunReader, Status, fields};
+use model_foundry_tests::Experiment;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::Value;
+
+use crate::NO_EPOCH;
+
+/// What a program does.
+#[derive(Clone, Debug)]
+enum Action {
+    /// Log metrics of the next step, with so much beside them.
+    Step { padding: usize },
+    /// Log a record, with so much beside it: large ones make main.log rotate.
+    Record { padding: usize },
+    /// Log an error.
+    Error,
+    /// Log steps from so many before the latest on.
+    Rewind { steps: u64 },
+    /// Die, in the middle of a write to each file: a share of the next record is on the disk.
+    Crash { metrics: f64, main: f64 },
+    /// End well and come again.
+    Reopen,
+    /// Come again beside oneself, as another process does, and go.
+    Visit,
+    /// End, mend, and come again.
+    Repair,
+}
+
+/// What must be on the disk.
+#[derive(Default)]
+struct Model {
+    /// Attempt, step and number of each metrics line, in order.
+    metrics: Vec<(u64, u64, u64)>,
+    /// The numbers of main.log's records, in order, and of errors.jsonl's.
+    records: Vec<u64>,
+    errors: Vec<u64>,
+    /// How each attempt ended, but the present one.
+    ended: Vec<Status>,
+    step: u64,
+    number: u64,
+}
+
+/// The program under test, and its model.
+struct World {
+    experiment: Experiment,
+    config: LoggingConfig,
+    run: Option<Run>,
+    /// Another process logged beside the present run, whose statistics are without that.
+    visited: bool,
+    model: Model,
+}
+
+impl World {
+    fn new(durability: Durability) -> Result<Self> {
+        let config = LoggingConfig {
+            max_log_size_mb: 1,
+            max_log_files: 1000,
+            log_to_wandb: false,
+            durability,
+            flush_interval_ms: 3_600_000,
+            ..LoggingConfig::default()
+        };
+        let mut world = Self {
+            experiment: Experiment::new(),
+            config,
+            run: None,
+            visited: false,
+            model: Model::default(),
+        };
+        world.open()?;
+        Ok(world)
+    }
+
+    fn open(&mut self) -> Result<()> {
+        self.run = Some(self.experiment.builder().config(self.config.clone()).open()?);
+        self.visited = false;
+        Ok(())
+    }
+
+    fn run(&self) -> &Run {
+        self.run.as_ref().expect("a run is open between actions")
+    }
+
+    fn attempt(&self) -> u64 {
+        self.model.ended.len() as u64 + 1
+    }
+
+    fn end(&mut self) {
+        self.run = None;
+        self.model.ended.push(Status::Completed);
+    }
+
+    fn log_step(&mut self, padding: usize) -> Result<()> {
+        self.model.number += 1;
+        let (step, number) = (self.model.step, self.model.number);
+        let fields = fields! { number, padding: "x".repeat(padding) };
+        self.run().metrics().log_step(step, NO_EPOCH, &fields)?;
+        let attempt = self.attempt();
+        self.model.metrics.push((attempt, step, number));
+        self.model.step += 1;
+        Ok(())
+    }
+
+    fn act(&mut self, action: &Action) -> Result<()> {
+        match *action {
+            Action::Step { padding } => self.log_step(padding)?,
+            Action::Rewind { steps } => {
+                self.model.step = self.model.step.saturating_sub(steps);
+                for _ in 0..2 {
+                    self.log_step(0)?;
+                }
+            }
+            Action::Record { padding } => {
+                self.model.number += 1;
+                let number = self.model.number;
+                let fields = fields! { number, padding: "x".repeat(padding) };
+                self.run().logger("trainer").info("a record", &fields)?;
+                self.model.records.push(number);
+            }
+            Action::Error => {
+                self.model.number += 1;
+                let number = self.model.number;
+                self.run().errors().log("ValueError", "", "", &fields! { number })?;
+                self.model.errors.push(number);
+            }
+            Action::Crash { metrics, main } => self.crash(metrics, main)?,
+            Action::Reopen => {
+                self.end();
+                self.open()?;
+            }
+            Action::Visit => {
+                // So that the order is known.
+                self.run().flush();
+                let visitor = self.experiment.builder().config(self.config.clone()).open()?;
+                let before = self.run.replace(visitor);
+                self.log_step(0)?;
+                self.run = before;
+                self.visited = true;
+            }
+            Action::Repair => {
+                self.end();
+                RunReader::open(self.experiment.folder())?.repair()?;
+                self.open()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What kill -9 leaves: what was acknowledged, a share of what was being written, and a manifest that
+    /// says the run goes on.
+    fn crash(&mut self, metrics: f64, main: f64) -> Result<()> {
+        // What `buffered` may lose is not lost here: the model is about what is on the disk.
+        self.run().flush();
+        let path = self.experiment.path("run.json");
+        let manifest = std::fs::read(&path)?;
+        self.run = None;
+        std::fs::write(&path, manifest)?;
+        for (file, share) in [("metrics.jsonl", metrics), ("main.log", main)] {
+            let path = self.experiment.path(file);
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            let next = text.lines().last().unwrap_or("{\"timestamp\":\"").as_bytes();
+            let torn = &next[..(next.len() as f64 * share) as usize];
+            std::fs::OpenOptions::new().append(true).create(true).open(path)?.write_all(torn)?;
+        }
+        self.model.ended.push(Status::Died);
+        // Whoever reads before the next attempt skips what is torn.
+        self.reads_what_it_must()?;
+        self.open()
+    }
+
+    /// The step and number of each entry that a reader gives.
+    fn entries(&self, all_attempts: bool) -> Result<Vec<(u64, u64)>> {
+        if !self.experiment.path("metrics.jsonl").exists() {
+            return Ok(Vec::new());
+        }
+        let query = Query { first_step: None, last_step: None, summaries: true, all_attempts };
+        let entries = RunReader::open(self.experiment.folder())?.entries(query)?;
+        let number = |value: &Value| value.as_u64().expect("a number");
+        let entry = |entry: &serde_json::Map<String, Value>| {
+            (number(&entry["step"]), number(&entry["metrics"]["number"]))
+        };
+        Ok(entries.iter().map(entry).collect())
+    }
+
+    fn reads_what_it_must(&self) -> Result<()> {
+        let all: Vec<_> = self.model.metrics.iter().map(|&(_, step, n)| (step, n)).collect();
+        assert_eq!(self.entries(true)?, all);
+        // The latest attempts': nothing at a step from which a later one began.
+        let latest: Vec<_> = self
+            .model
+            .metrics
+            .iter()
+            .filter(|(attempt, step, _)| {
+                let later = self.model.metrics.iter().filter(|(other, ..)| other > attempt);
+                later.clone().all(|(_, lowest, _)| lowest > step)
+            })
+            .map(|&(_, step, number)| (step, number))
+            .collect();
+        assert_eq!(self.entries(false)?, latest);
+        Ok(())
+    }
+
+    /// The numbers in main.log and what was rotated from it, oldest first.
+    fn records(&self) -> Result<Vec<u64>> {
+        let mut ages: Vec<u32> = Vec::new();
+        for entry in std::fs::read_dir(self.experiment.folder())? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            ages.extend(name.strip_prefix("main.log.").and_then(|age| age.parse::<u32>().ok()));
+        }
+        ages.sort_unstable();
+        let mut names: Vec<_> = ages.iter().rev().map(|age| format!("main.log.{age}")).collect();
+        names.extend(self.experiment.path("main.log").exists().then(|| "main.log".into()));
+        let records = names.iter().flat_map(|name| self.experiment.records(name));
+        Ok(records.filter_map(|record| record["context"]["number"].as_u64()).collect())
+    }
+
+    /// The end: everything is there, once, in order, and whole.
+    fn holds_what_it_must(mut self) -> Result<()> {
+        self.run().flush();
+        self.reads_what_it_must()?;
+        if !self.visited {
+            let live = self.run().metrics().statistics("number")?;
+            let kept: Vec<_> = self.entries(false)?.into_iter().map(|(_, n)| n as f64).collect();
+            assert_eq!(live.count, kept.len() as u64, "the logger's statistics are the file's");
+            let mean = kept.iter().sum::<f64>() / kept.len() as f64;
+            assert!(kept.is_empty() || (live.mean - mean).abs() < 1e-6, "{live:?}, not {mean}");
+        }
+        self.end();
+
+        assert_eq!(self.records()?, self.model.records);
+        let errors = match self.experiment.path("errors.jsonl").exists() {
+            true => self.experiment.records("errors.jsonl"),
+            false => Vec::new(),
+        };
+        let errors: Vec<_> =
+            errors.iter().filter_map(|e| e["context"]["number"].as_u64()).collect();
+        assert_eq!(errors, self.model.errors);
+        let mut reader = RunReader::open(self.experiment.folder())?;
+        let reports = reader.verify()?;
+        assert!(reports.iter().all(|report| report.findings.is_empty()), "{reports:?}");
+        let manifest = reader.manifest()?.expect("run.json");
+        let ended: Vec<_> = manifest.attempts.iter().map(|attempt| attempt.status).collect();
+        assert_eq!(ended, self.model.ended);
+        Ok(())
+    }
+}
+
+fn actions() -> impl Strategy<Value = Vec<Action>> {
+    let padding = prop_oneof![4 => 0_usize..200, 1 => 100_000_usize..400_000];
+    let share = || prop_oneof![Just(0.0), Just(1.0), 0.0..1.0];
+    let action = prop_oneof![
+        6 => padding.clone().prop_map(|padding| Action::Step { padding }),
+        6 => padding.prop_map(|padding| Action::Record { padding }),
+        1 => Just(Action::Error),
+        2 => (1_u64..6).prop_map(|steps| Action::Rewind { steps }),
+        3 => (share(), share()).prop_map(|(metrics, main)| Action::Crash { metrics, main }),
+        1 => Just(Action::Reopen),
+        1 => Just(Action::Visit),
+        1 => Just(Action::Repair),
+    ];
+    prop::collection::vec(action, 1..40)
+}
+
+fn programs_do_what_the_model_does(durability: Durability, cases: u32) {
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    let mut runner = TestRunner::new_with_rng(
+        config,
+        proptest::test_runner::TestRng::deterministic_rng(
+            proptest::test_runner::RngAlgorithm::ChaCha,
+        ),
+    );
+    let result = runner.run(&actions(), |actions| {
+        let mut world = World::new(durability).expect("a world");
+        for action in &actions {
+            world.act(action).expect("every action succeeds");
+        }
+        world.holds_what_it_must().expect("everything is read");
+        Ok(())
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+}
+
+#[test]
+fn programs_of_immediate_logging_and_crashes_do_what_the_model_does() {
+    programs_do_what_the_model_does(Durability::Immediate, 48);
+}
+
+#[test]
+fn programs_of_buffered_logging_and_crashes_do_what_the_model_does() {
+    programs_do_what_the_model_does(Durability::Buffered, 24);
+}

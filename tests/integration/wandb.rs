@@ -1,0 +1,205 @@
+//! The Weights & Biases offline run beside the plain files, read by wandb itself.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use anyhow::Result;
+use model_foundry::{ExperimentConfig, LoggingConfig, Status, fields};
+use model_foundry_tests::Experiment;
+use serde_json::{Value, json};
+
+use crate::NO_EPOCH;
+use crate::processes::{Child, run_of_child, tell};
+use crate::trainer::Trainer;
+
+/// What the tests were written for. It reads `.wandb` files with a program of its own, which needs no
+/// network and no account.
+const WANDB: &str = "wandb==0.31.0";
+
+/// wandb's own program, in a virtual environment under target/; or why there is none.
+fn wandb() -> Result<&'static Path, &'static str> {
+    static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let program = PROGRAM.get_or_init(|| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let environment = root.join("target/wandb-venv");
+        let program = environment.join("bin/wandb");
+        let installed = environment.join(WANDB);
+        if installed.exists() {
+            return Ok(program);
+        }
+        let run = |command: &mut Command| match command.output() {
+            Ok(output) if output.status.success() => Ok(()),
+            Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        run(Command::new("python3").args(["-m", "venv"]).arg(&environment))?;
+        run(Command::new(environment.join("bin/pip")).args(["install", "--quiet", WANDB]))?;
+        std::fs::write(&installed, "").map_err(|error| error.to_string())?;
+        Ok(program)
+    });
+    program.as_deref().map_err(String::as_str)
+}
+
+/// What `wandb leet inspect --json` prints of a file.
+fn inspect(wandb: &Path, file: &Path, summary: bool) -> Result<String> {
+    let mut command = Command::new(wandb);
+    command.args(["leet", "inspect", "--json"]).args(summary.then_some("--summary")).arg(file);
+    let output = command.output()?;
+    let printed = String::from_utf8(output.stdout)?;
+    assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+    Ok(printed)
+}
+
+/// The offline runs of a run folder, oldest first.
+fn offline_runs(experiment: &Experiment) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for folder in std::fs::read_dir(experiment.path("wandb"))? {
+        for file in std::fs::read_dir(folder?.path())? {
+            files.push(file?.path());
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// A child's job: train, and log what JSON has no number for.
+pub(crate) fn log_to_wandb() {
+    let log = || -> Result<()> {
+        let mut whole = serde_json::Map::new();
+        whole.insert("optimizer".into(), json!({ "name": "sgd", "lr": 0.5 }));
+        let logging = LoggingConfig { log_metrics_every_n_steps: 1, ..LoggingConfig::default() };
+        let run = run_of_child().experiment_config(ExperimentConfig { logging, whole }).open()?;
+        let mut trainer = Trainer::new(&run)?;
+        trainer.process_data()?;
+        trainer.train(0, 8)?;
+        trainer.metrics.log_step(
+            9,
+            2.0,
+            &fields! { loss: f64::NAN, highest: f64::INFINITY, tokens: 8500, note: "spike" },
+        )?;
+        run.finish(Status::Failed, Some(3));
+        Ok(())
+    };
+    log().expect("everything is logged");
+    tell("done");
+}
+
+#[test]
+fn wandb_integration_offline() -> Result<()> {
+    let wandb = match wandb() {
+        Ok(wandb) => wandb,
+        Err(reason) => {
+            println!("skipped: {WANDB} cannot be installed here: {reason}");
+            return Ok(());
+        }
+    };
+    let experiment = Experiment::new();
+    let variables = [("WANDB_PROJECT", "circle".to_owned())];
+    Child::start("log to Weights & Biases", experiment.folder(), &variables).ends_well();
+
+    let files = offline_runs(&experiment)?;
+    assert_eq!(files.len(), 1);
+    let records: Vec<Value> = inspect(wandb, &files[0], false)?
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<Result<_, _>>()?;
+    let of_type = |name: &'static str| records.iter().filter(move |record| record["type"] == name);
+    assert_eq!(of_type("header").count(), 1);
+    let run: Vec<_> = of_type("run").map(|record| &record["run"]).collect();
+    assert_eq!(run.len(), 1);
+    assert_eq!((&run[0]["project"], &run[0]["display_name"]), (&json!("circle"), &json!("tiny-1")));
+    let configuration = &run[0]["config"]["update"];
+    assert_eq!(configuration["optimizer"], json!({ "name": "sgd", "lr": 0.5 }));
+    assert_eq!(configuration["logging"]["log_metrics_every_n_steps"], 1);
+    let manifest: Value = serde_json::from_str(&experiment.text("run.json"))?;
+    assert_eq!(run[0]["run_id"], manifest["attempts"][0]["wandb_id"]);
+
+    // What metrics.jsonl holds, value by value.
+    let rows: Vec<_> = of_type("history").map(|record| &record["history"]["item"]).collect();
+    let entries = experiment.records("metrics.jsonl");
+    assert_eq!((rows.len(), entries.len()), (10, 10), "nine steps and a summary");
+    for (row, entry) in rows.iter().zip(&entries) {
+        let members = |name: &str| entry[name].as_object().into_iter().flatten();
+        for (name, value) in members("metrics").chain(members("summary")) {
+            let expected = entry["non_finite"].get(name).unwrap_or(value);
+            assert_eq!(&row[name], expected, "{name} of {entry}");
+        }
+    }
+    let steps: Vec<_> = rows.iter().filter_map(|row| row["_step"].as_u64()).collect();
+    assert_eq!(steps, [1, 2, 3, 4, 5, 6, 7, 8, 8, 9], "the summary stands at the latest step");
+    let last = rows[9];
+    assert_eq!((&last["loss"], &last["highest"]), (&json!("NaN"), &json!("Infinity")));
+    assert_eq!((&last["tokens"], &last["note"]), (&json!(8500), &json!("spike")));
+    let exit: Vec<_> = of_type("exit").map(|record| &record["exit"]["exit_code"]).collect();
+    assert_eq!(exit, [&json!(3)]);
+
+    // What wandb makes of it.
+    let summary: Value = serde_json::from_str(&inspect(wandb, &files[0], true)?)?;
+    assert_eq!((&summary["state"], &summary["exit_code"]), (&json!("failed"), &json!(3)));
+    assert_eq!((&summary["project"], &summary["step"]), (&json!("circle"), &json!(9)));
+    assert_eq!(&summary["config"], configuration);
+    let latest = &summary["summary"];
+    assert_eq!((&latest["loss"], &latest["tokens"]), (&json!("NaN"), &json!(8500)));
+    assert_eq!(latest["accuracy"], entries[7]["metrics"]["accuracy"], "no later step has one");
+    Ok(())
+}
+
+#[test]
+fn each_attempt_is_an_offline_run_of_its_own() -> Result<()> {
+    let experiment = Experiment::new();
+    for _ in 0..2 {
+        Child::start("log to Weights & Biases", experiment.folder(), &[]).ends_well();
+    }
+    let files = offline_runs(&experiment)?;
+    assert_eq!(files.len(), 2);
+    let Ok(wandb) = wandb() else { return Ok(()) };
+    let mut names = Vec::new();
+    for file in &files {
+        let summary: Value = serde_json::from_str(&inspect(wandb, file, true)?)?;
+        assert_eq!(summary["project"], "model-foundry", "the default");
+        names.push(summary["name"].as_str().unwrap_or_default().to_owned());
+    }
+    names.sort();
+    assert_eq!(names, ["tiny-1", "tiny-2"]);
+    Ok(())
+}
+
+#[test]
+fn a_disabled_wandb_writes_nothing() -> Result<()> {
+    let experiment = Experiment::new();
+    let variables = [("WANDB_MODE", "disabled".to_owned())];
+    Child::start("log to Weights & Biases", experiment.folder(), &variables).ends_well();
+    assert_eq!(experiment.records("metrics.jsonl").len(), 10);
+    assert!(!experiment.path("wandb").exists());
+
+    let experiment = Experiment::new();
+    let config = LoggingConfig { log_to_wandb: false, ..LoggingConfig::default() };
+    let run = experiment.builder().config(config).open()?;
+    run.metrics().log_step(1, NO_EPOCH, &fields! { loss: 0.5 })?;
+    drop(run);
+    assert!(!experiment.path("wandb").exists());
+    Ok(())
+}
+
+#[test]
+fn a_killed_attempt_s_offline_run_is_read_up_to_its_last_block() -> Result<()> {
+    const STEPS: u64 = 5000;
+    let experiment = Experiment::new();
+    let run = experiment.run();
+    let metrics = run.metrics();
+    let columns = metrics.columns(&["loss"])?;
+    for step in 0..STEPS {
+        columns.log(step, NO_EPOCH, &[0.5])?;
+    }
+    // As kill -9 leaves it: nothing is closed.
+    std::mem::forget(run);
+
+    let files = offline_runs(&experiment)?;
+    assert!(std::fs::metadata(&files[0])?.len() > 100 << 10, "blocks were written meanwhile");
+    let Ok(wandb) = wandb() else { return Ok(()) };
+    let records = inspect(wandb, &files[0], false)?;
+    let rows = records.lines().filter(|record| record.contains("\"type\":\"history\"")).count();
+    assert!(rows > STEPS as usize / 2, "{rows}");
+    Ok(())
+}
