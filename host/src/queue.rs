@@ -139,11 +139,12 @@ impl Queue {
         values: &[f64],
     ) -> bool {
         let mut waiting = self.shared.waiting.lock();
-        if waiting.closed {
-            return false;
-        }
         if waiting.rows >= MOST_ROWS || waiting.values + values.len() > MOST_VALUES {
             waiting = self.wait_for_room(waiting);
+        }
+        // After the wait, in which the run may have ended.
+        if waiting.closed || waiting.ended {
+            return false;
         }
         let rows = match waiting.jobs.back_mut() {
             Some(Job::Rows(rows)) if rows.has_room(columns, values.len()) => rows,
@@ -165,11 +166,11 @@ impl Queue {
     /// Put another record in; if the queue is closed it comes back.
     pub(crate) fn push(&self, time: u64, record: Record) -> Result<(), Record> {
         let mut waiting = self.shared.waiting.lock();
-        if waiting.closed {
-            return Err(record);
-        }
         if waiting.records >= MOST_RECORDS {
             waiting = self.wait_for_room(waiting);
+        }
+        if waiting.closed || waiting.ended {
+            return Err(record);
         }
         let was_due = waiting.is_due();
         waiting.jobs.push_back(Job::Record { time, record });
