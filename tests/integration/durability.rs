@@ -359,3 +359,30 @@ fn sync_brings_what_is_buffered_to_the_disk() -> Result<()> {
     assert!(disk.syncs() >= 2, "metrics.jsonl and main.log");
     Ok(())
 }
+
+#[test]
+fn a_run_that_ends_while_a_thread_waits_for_room_loses_nothing() -> Result<()> {
+    const RECORDS: u64 = 20_000;
+    let experiment = Experiment::new();
+    let disk = HangingDisk::default();
+    let config = config(Durability::Buffered, 1);
+    let run = experiment.builder().config(config).disk(Box::new(disk.clone())).open()?;
+    let own = run.clone();
+    let logging = std::thread::spawn(move || {
+        let metrics = own.metrics();
+        for step in 0..RECORDS {
+            metrics.log_step(step, NO_EPOCH, &fields! { loss: 0.5 }).expect("the step is taken");
+        }
+    });
+    eventually("a full queue", || run.queue_waits() > 0);
+
+    let own = run.clone();
+    let ending = std::thread::spawn(move || own.finish(Status::Interrupted, None));
+    disk.let_go();
+    ending.join().expect("the run ends");
+    logging.join().expect("the thread ends");
+
+    let records = experiment.records("metrics.jsonl");
+    assert!(records.iter().map(|record| record["step"].as_u64()).eq((0..RECORDS).map(Some)));
+    Ok(())
+}
