@@ -97,7 +97,9 @@ impl Runtime {
             // The default of 4 GiB for each memory does not fit under `ulimit -v`, as login nodes set it.
             .memory_reservation(64 << 20)
             .memory_guard_size(64 << 10)
-            .memory_reservation_for_growth(16 << 20);
+            .memory_reservation_for_growth(16 << 20)
+            // An image of the memory would be a file to the kernel, and not start under a low `ulimit -f`.
+            .memory_init_cow(false);
         if !options.signals {
             config.signals_based_traps(false);
             #[expect(unsafe_code, reason = "the only way to set these flags")]

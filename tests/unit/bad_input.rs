@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use model_foundry::{ConfigReader, Console, Error, Run, RunReader, Runtime};
+use model_foundry::{ConfigReader, Console, Error, OnError, Query, Run, RunReader, Runtime, Value};
 use model_foundry_tests::Experiment;
 
 /// Open a run in a folder of runs.
@@ -183,5 +183,31 @@ fn a_record_beyond_the_largest_is_refused_and_the_next_is_kept() -> Result<()> {
 
     assert_eq!(experiment.record("main.log")["message"], "small");
     assert_eq!(run.component_failures(), 0);
+    Ok(())
+}
+
+#[test]
+fn however_many_names_there_are_the_component_stays_within_its_bounds() -> Result<()> {
+    let experiment = Experiment::new();
+    let run = experiment.builder().on_error(OnError::Report).open()?;
+    let (metrics, performance, errors) = (run.metrics(), run.performance(), run.errors());
+
+    for step in 0..30_u64 {
+        let name = |number: u64| (format!("metric-{step}-{number}"), Value::from(number as f64));
+        metrics.log_step(step, 0, &(0..1_000).map(name).collect::<Vec<_>>())?;
+    }
+    for number in 0..5_000 {
+        performance.record(&format!("operation-{number}"), 0.5)?;
+        errors.log(&format!("Type{number}"), "it failed", "", &[])?;
+    }
+
+    assert_eq!(run.component_failures(), 0);
+    assert_eq!(metrics.all_statistics()?.len(), 8_192);
+    assert_eq!(performance.all_statistics()?.len(), 4_096);
+    assert_eq!(errors.summary()?.iter().map(|kind| kind.count).sum::<u64>(), 5_000);
+    // Nothing was lost: what has no statistics is in the file.
+    drop((metrics, performance, errors, run));
+    let query = Query { all_attempts: true, ..Query::default() };
+    assert_eq!(RunReader::open(experiment.folder())?.entries(query)?.len(), 30);
     Ok(())
 }

@@ -29,6 +29,20 @@ impl Files {
             }
         }
         self.alone = false;
+        self.remove_leftovers();
+    }
+
+    /// Remove what a process that was killed while it replaced a file left of the new one.
+    fn remove_leftovers(&self) {
+        let Ok(dir) = self.dir() else { return };
+        for entry in dir.entries().into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let temporary = name.to_str().and_then(|name| name.rsplit_once(".new-"));
+            if temporary.is_some_and(|(_, pid)| pid.bytes().all(|byte| byte.is_ascii_digit())) {
+                // What stays is in nobody's way.
+                let _ = dir.remove_file(&name);
+            }
+        }
     }
 
     /// Move a torn last line to `<file>.torn`. Where other processes have the folder open, the end may be
