@@ -45,7 +45,8 @@ pub(crate) fn program() -> &'static Path {
             Some(other) => other,
         };
         let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--package", "model-foundry", "--bin", "model-foundry"])
+            // The whole workspace is named, so that what the tests were built from is not built again.
+            .args(["build", "--quiet", "--workspace", "--bin", "model-foundry"])
             .args(["--profile", profile, "--target-dir"])
             .arg(target)
             .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
