@@ -15,6 +15,9 @@ use std::path::{Path, PathBuf};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+/// How many components are kept: a few versions of ours, and some of other people's.
+const KEPT: usize = 16;
+
 /// The component, from the cache if it is there, and else compiled and put there.
 pub(crate) fn component(
     engine: &Engine,
@@ -73,7 +76,27 @@ impl Entry {
     fn store(&self, compiled: &[u8]) -> io::Result<()> {
         write_whole(&self.code, compiled)?;
         let checksum = format!("{:08x}\n", crc32fast::hash(compiled));
-        write_whole(&self.checksum, checksum.as_bytes())
+        write_whole(&self.checksum, checksum.as_bytes())?;
+        self.prune();
+        Ok(())
+    }
+
+    /// Remove the components that were kept longest ago. What cannot be removed is in nobody's way.
+    fn prune(&self) {
+        let entries = self.code.parent().and_then(|folder| fs::read_dir(folder).ok());
+        let mut kept: Vec<_> = entries
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|ending| ending == "cwasm"))
+            .filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path)))
+            .collect();
+        kept.sort();
+        for (_, path) in kept.iter().rev().skip(KEPT) {
+            let _ = fs::remove_file(path.with_extension("crc32"));
+            let _ = fs::remove_file(path);
+        }
     }
 }
 
@@ -139,6 +162,18 @@ mod tests {
         assert!(entry.load(&engine).is_none(), "damaged code is never run");
         component(&engine, Some(folder.path()), EMPTY).unwrap();
         assert!(entry.load(&engine).is_some(), "it was compiled anew");
+    }
+
+    #[test]
+    fn no_more_than_some_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..KEPT + 5 {
+            fs::write(folder.path().join(format!("{number:02}.cwasm")), "").unwrap();
+        }
+        component(&Engine::default(), Some(folder.path()), EMPTY).unwrap();
+        let left = fs::read_dir(folder.path()).unwrap().flatten();
+        let left = left.filter(|entry| entry.path().extension().unwrap() == "cwasm").count();
+        assert_eq!(left, KEPT);
     }
 
     #[test]
