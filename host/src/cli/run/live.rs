@@ -69,9 +69,12 @@ impl LiveLine {
             }
         }
         let losses = metrics.iter().filter(|(name, _)| name.to_lowercase().contains("loss"));
-        // The plainest name is the training loss: `loss` before `val_loss` and `train/loss_scale`.
+        // The plainest name is the training loss: `loss` before `val_loss` and `train/loss_scale`, also where
+        // they come in lines of their own.
         let loss = losses.min_by_key(|(name, _)| name.len());
-        if let Some((name, value)) = loss {
+        let plainer =
+            |name: &str| self.loss.as_ref().is_none_or(|(known, _)| name.len() <= known.len());
+        if let Some((name, value)) = loss.filter(|(name, _)| plainer(name)) {
             self.loss = match value {
                 Value::Float(loss) => Some((name.clone(), *loss)),
                 Value::Integer(loss) => Some((name.clone(), *loss as f64)),
