@@ -15,6 +15,8 @@ pub(super) struct Survey {
     pub(super) part: Part,
     pub(super) size: u64,
     pub(super) index: Index,
+    /// How much of the part an index beside it covers already.
+    saved: u64,
     /// The first damaged line: its number and what is wrong with it.
     pub(super) first_damage: Option<(u64, &'static str)>,
 }
@@ -30,7 +32,8 @@ impl Survey {
     pub(super) fn up_to<I: Imports>(imports: &I, part: Part, size: u64) -> Result<Self> {
         let known = Index::load(imports, part).filter(|index| index.covered <= size);
         let from = known.as_ref().map_or(0, |index| index.covered);
-        let mut survey = Self { part, size, index: known.unwrap_or_default(), first_damage: None };
+        let mut survey =
+            Self { part, size, index: known.unwrap_or_default(), saved: from, first_damage: None };
         if !survey.read_on(imports, from)? {
             // A later attempt went over steps that the index counts: read everything again.
             survey.index = Index::default();
@@ -50,8 +53,7 @@ impl Survey {
     /// Keep what was found, if enough of it is new. Where the folder may not be written there is no index.
     /// The host writes the index of the part that it appends to.
     pub(super) fn save<I: Imports>(&self, imports: &I) {
-        let known = Index::load(imports, self.part).map_or(0, |index| index.covered);
-        if self.index.damaged == 0 && self.index.covered >= known + WORTH_SAVING {
+        if self.index.damaged == 0 && self.index.covered >= self.saved + WORTH_SAVING {
             let _ = self.index.save(imports, self.part);
         }
     }

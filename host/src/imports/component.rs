@@ -205,37 +205,8 @@ impl From<guest::GpuInventory> for gpu::Inventory {
     }
 }
 
-impl From<gpu::Inventory> for guest::GpuInventory {
-    fn from(inventory: gpu::Inventory) -> Self {
-        let devices = inventory.devices.into_iter().map(|device| guest::GpuDevice {
-            index: device.index,
-            mig_instance: device.mig_instance,
-            uuid: device.uuid,
-            name: device.name,
-            total: device.total,
-            used: device.used,
-            free: device.free,
-            reserved: device.reserved,
-            process: device.process,
-        });
-        Self { devices: devices.collect(), lost: inventory.lost }
-    }
-}
-
 impl From<guest::SystemMemory> for system::Memory {
     fn from(memory: guest::SystemMemory) -> Self {
-        Self {
-            process_resident: memory.process_resident,
-            process_virtual: memory.process_virtual,
-            machine_total: memory.machine_total,
-            machine_used: memory.machine_used,
-            machine_available: memory.machine_available,
-        }
-    }
-}
-
-impl From<system::Memory> for guest::SystemMemory {
-    fn from(memory: system::Memory) -> Self {
         Self {
             process_resident: memory.process_resident,
             process_virtual: memory.process_virtual,

@@ -293,7 +293,7 @@ impl RunBuilder {
             wandb: wandb.map(|(_, run)| run),
         };
         sandbox.powers()?.files = files;
-        let recorder = Recorder::new(sandbox, &config, options, rank.or(shard));
+        let recorder = Recorder::new(sandbox, &config, options, rank);
         let least = config.file_level.min(config.console_level);
         let recorder = Arc::new(Mutex::new(recorder));
         let reporter = Arc::new(Reporter {
