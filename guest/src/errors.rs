@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 
 use crate::imports::{File, Imports};
 use crate::json::{self, Reader, Token, unescape};
+use crate::line_buffer::LineBuffer;
 use crate::lines::Lines;
 use crate::names::Names;
-use crate::structured::LARGEST_RECORD;
+use crate::structured::{LARGEST_KEPT, LARGEST_RECORD};
 use crate::timestamp::{self, Timestamps};
 use crate::value::{Field, Value};
 use crate::{Error, Result};
@@ -142,7 +143,7 @@ pub struct ErrorTracker<I> {
     counts: Counts,
     recent: Recent,
     timestamps: Timestamps,
-    line: String,
+    line: LineBuffer,
 }
 
 impl<I: Imports> ErrorTracker<I> {
@@ -154,7 +155,7 @@ impl<I: Imports> ErrorTracker<I> {
             counts: Counts::default(),
             recent: Recent::at_most(max_errors as usize),
             timestamps: Timestamps::default(),
-            line: String::new(),
+            line: LineBuffer::new(),
         };
         each_entry(imports, &mut |entry| {
             tracker.counts.add(&entry.error_type);
@@ -172,9 +173,9 @@ impl<I: Imports> ErrorTracker<I> {
         context: &[Field],
     ) -> Result<()> {
         let now = self.imports.now();
-        let mut timestamp = String::new();
+        let mut timestamp = LineBuffer::new();
         self.timestamps.write(&mut timestamp, now);
-        let mut context_json = String::from("{");
+        let mut context_json = LineBuffer::from("{");
         for (at, (name, value)) in context.iter().enumerate() {
             if context[at + 1..].iter().any(|(later, _)| later == name) {
                 continue;
@@ -219,15 +220,15 @@ impl<I: Imports> ErrorTracker<I> {
         }
         self.counts.add(error_type);
         self.recent.push(ErrorEntry {
-            timestamp,
+            timestamp: timestamp.into(),
             error_type: error_type.to_owned(),
             error_message: error_message.to_owned(),
             traceback: traceback.to_owned(),
-            context: context_json,
+            context: context_json.into(),
             rank: self.rank,
         });
         let kept = self.imports.append(File::Errors, line, true);
-        line.shrink_to(64 << 10);
+        line.clear_to(LARGEST_KEPT);
         kept?;
         Ok(())
     }

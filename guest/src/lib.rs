@@ -15,6 +15,7 @@ pub mod errors;
 pub mod imports;
 pub mod json;
 pub mod level;
+pub mod line_buffer;
 pub mod lines;
 #[cfg(test)]
 mod memory;

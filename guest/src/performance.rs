@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use crate::config::LoggingConfig;
 use crate::imports::{File, GpuInventory, Imports, SystemMemory};
 use crate::json::{self, Reader, Token, unescape};
+use crate::line_buffer::LineBuffer;
 use crate::lines::{Found, Lines};
 use crate::names::Names;
 use crate::rotation::RotatingLog;
@@ -151,7 +152,7 @@ pub struct PerformanceLogger<I> {
     open: HashMap<u64, (String, u64)>,
     next_block: u64,
     timestamps: Timestamps,
-    line: String,
+    line: LineBuffer,
 }
 
 impl<I: Imports> PerformanceLogger<I> {
@@ -164,7 +165,7 @@ impl<I: Imports> PerformanceLogger<I> {
             open: HashMap::new(),
             next_block: 0,
             timestamps: Timestamps::default(),
-            line: String::new(),
+            line: LineBuffer::new(),
         })
     }
 
@@ -271,7 +272,7 @@ impl<I: Imports> PerformanceLogger<I> {
 
     /// timing_report.json's content: an object of operations, slowest in total first.
     pub fn report(&self) -> String {
-        let mut report = String::from("{");
+        let mut report = LineBuffer::from("{");
         for (at, (name, statistics)) in self.timings.slowest_first().into_iter().enumerate() {
             report.push_str(if at == 0 { "\n  " } else { ",\n  " });
             json::write_string(&mut report, name);
@@ -295,7 +296,7 @@ impl<I: Imports> PerformanceLogger<I> {
             report.push('}');
         }
         report.push_str("\n}\n");
-        report
+        report.into()
     }
 
     fn keep(&mut self, name: &str, seconds: f64, failed: bool) -> Result<Finished> {
@@ -321,7 +322,7 @@ impl<I: Imports> PerformanceLogger<I> {
     }
 }
 
-fn write_gpus(line: &mut String, inventory: &GpuInventory, messages: &mut Vec<String>) {
+fn write_gpus(line: &mut LineBuffer, inventory: &GpuInventory, messages: &mut Vec<String>) {
     line.push_str(",\"gpus\":[");
     for (at, device) in inventory.devices.iter().enumerate() {
         line.push_str(if at == 0 { "{\"index\":" } else { ",{\"index\":" });
@@ -377,7 +378,7 @@ fn write_gpus(line: &mut String, inventory: &GpuInventory, messages: &mut Vec<St
     }
 }
 
-fn write_members(line: &mut String, members: &[(&str, u64)]) {
+fn write_members(line: &mut LineBuffer, members: &[(&str, u64)]) {
     for (at, (name, number)) in members.iter().enumerate() {
         if at > 0 {
             line.push(',');

@@ -136,8 +136,28 @@ pub struct Sketch {
     /// Buckets in rising order.
     keys: Vec<i32>,
     counts: Vec<u64>,
-    /// Where the latest sample went: the next one is likely near.
-    latest: usize,
+    hints: Hints,
+}
+
+/// How many places of buckets are remembered.
+const HINTS: usize = 64;
+
+/// Where buckets were found, by the lower bits of their keys: samples keep coming back to the same few, and
+/// a search goes wrong at every branch. A hint that no longer holds is merely of no use.
+#[derive(Clone, Debug)]
+struct Hints([u16; HINTS]);
+
+impl Default for Hints {
+    fn default() -> Self {
+        Self([0; HINTS])
+    }
+}
+
+/// They say nothing of the samples.
+impl PartialEq for Hints {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 impl Sketch {
@@ -164,7 +184,7 @@ impl Sketch {
             return None;
         }
         let (keys, counts) = buckets.iter().copied().unzip();
-        Some(Self { coarseness, keys, counts, latest: 0 })
+        Some(Self { coarseness, keys, counts, hints: Hints::default() })
     }
 
     /// The middle of a bucket.
@@ -181,27 +201,30 @@ impl Sketch {
 
     fn add(&mut self, sample: f64) {
         let key = self.key(sample);
-        if self.keys.get(self.latest) == Some(&key) {
-            self.counts[self.latest] += 1;
+        let hint = usize::from(self.hints.0[key as usize % HINTS]);
+        if self.keys.get(hint) == Some(&key) {
+            self.counts[hint] += 1;
             return;
         }
         self.add_to(key, 1);
     }
 
     fn add_to(&mut self, key: i32, count: u64) {
-        match self.keys.binary_search(&key) {
+        let at = match self.keys.binary_search(&key) {
             Ok(at) => {
                 self.counts[at] += count;
-                self.latest = at;
+                at
             }
             Err(at) => {
                 self.keys.insert(at, key);
                 self.counts.insert(at, count);
-                self.latest = at;
-                if self.keys.len() > BUCKETS {
-                    self.coarsen();
-                }
+                at
             }
+        };
+        // There are no more than BUCKETS + 1 places.
+        self.hints.0[key as usize % HINTS] = at as u16;
+        if self.keys.len() > BUCKETS {
+            self.coarsen();
         }
     }
 
@@ -221,7 +244,6 @@ impl Sketch {
             }
         }
         self.coarseness += 1;
-        self.latest = 0;
     }
 
     fn merge(&mut self, other: &Self) {

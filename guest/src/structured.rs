@@ -4,6 +4,7 @@ use crate::config::LoggingConfig;
 use crate::imports::{File, Imports};
 use crate::json;
 use crate::level::Level;
+use crate::line_buffer::LineBuffer;
 use crate::rotation::RotatingLog;
 use crate::timestamp::Timestamps;
 use crate::value::{Field, Value};
@@ -11,6 +12,9 @@ use crate::{Error, Result};
 
 /// The largest record, in bytes of its line.
 pub const LARGEST_RECORD: usize = 16 << 20;
+
+/// The most room that a logger keeps for its next line, in bytes.
+pub(crate) const LARGEST_KEPT: usize = 64 << 10;
 
 /// A field of the base context, encoded once: `"name":value`.
 struct Encoded {
@@ -31,26 +35,26 @@ pub struct StructuredLogger<I> {
     json: bool,
     context: Vec<Encoded>,
     timestamps: Timestamps,
-    line: String,
+    line: LineBuffer,
 }
 
 impl<I: Imports> StructuredLogger<I> {
     /// A logger of this name, with this base context.
     pub fn new(imports: &I, name: &str, config: &LoggingConfig, context: Vec<Field>) -> Self {
-        let mut name_member = String::from("\",\"logger\":");
+        let mut name_member = LineBuffer::from("\",\"logger\":");
         json::write_string(&mut name_member, name);
         name_member.push_str(",\"message\":");
         let mut logger = Self {
             imports: imports.clone(),
             log: RotatingLog::new(imports, File::MainLog, config),
             name: name.to_owned(),
-            name_member,
+            name_member: name_member.into(),
             file_level: config.file_level,
             console_level: config.console_level,
             json: config.use_structured_logging,
             context: Vec::new(),
             timestamps: Timestamps::default(),
-            line: String::new(),
+            line: LineBuffer::new(),
         };
         logger.update_context(context);
         logger
@@ -61,9 +65,9 @@ impl<I: Imports> StructuredLogger<I> {
     pub fn log(&mut self, level: Level, message: &str, fields: &[Field]) -> Result<Option<String>> {
         let now = self.imports.now();
         let console = (level >= self.console_level).then(|| {
-            let mut line = String::new();
+            let mut line = LineBuffer::new();
             self.write_text(&mut line, now, level, message, fields, false);
-            line
+            line.into()
         });
         if level >= self.file_level {
             let mut line = std::mem::take(&mut self.line);
@@ -82,9 +86,9 @@ impl<I: Imports> StructuredLogger<I> {
             } else {
                 self.log.append(&line, level >= Level::Error)
             };
+            // Room that one huge record needed is not kept for the small ones.
+            line.clear_to(LARGEST_KEPT);
             self.line = line;
-            // A buffer that one huge record needed is not kept for the small ones.
-            self.line.shrink_to(64 << 10);
             kept?;
         }
         Ok(console)
@@ -92,20 +96,21 @@ impl<I: Imports> StructuredLogger<I> {
 
     /// `{"message":…,"context":{…}}`, for a host that has a log of its own.
     pub fn format(&self, message: &str, fields: &[Field]) -> String {
-        let mut line = String::from("{\"message\":");
+        let mut line = LineBuffer::from("{\"message\":");
         json::write_string(&mut line, message);
         self.write_context(&mut line, fields);
         line.push('}');
-        line
+        line.into()
     }
 
     /// Add fields to the base context, or change them.
     pub fn update_context(&mut self, fields: Vec<Field>) {
         for (name, value) in fields {
-            let mut member = String::new();
+            let mut member = LineBuffer::new();
             json::write_string(&mut member, &name);
             member.push(':');
             json::write_value(&mut member, &value);
+            let member = member.into();
             match self.context.iter_mut().find(|field| field.name == name) {
                 Some(field) => (field.member, field.value) = (member, value),
                 None => self.context.push(Encoded { name, member, value }),
@@ -120,7 +125,7 @@ impl<I: Imports> StructuredLogger<I> {
 
     fn write_json(
         &mut self,
-        line: &mut String,
+        line: &mut LineBuffer,
         now: u64,
         level: Level,
         message: &str,
@@ -137,7 +142,7 @@ impl<I: Imports> StructuredLogger<I> {
     }
 
     /// `,"context":{…}`, and `,"non_finite":{…}` where JSON cannot hold a number.
-    fn write_context(&self, line: &mut String, fields: &[Field]) {
+    fn write_context(&self, line: &mut LineBuffer, fields: &[Field]) {
         line.push_str(",\"context\":{");
         let mut comma = Comma::default();
         let mut non_finite: Vec<(&str, f64)> = Vec::new();
@@ -183,7 +188,7 @@ impl<I: Imports> StructuredLogger<I> {
     /// the file alone: on a console it would be the same on every line.
     fn write_text(
         &mut self,
-        line: &mut String,
+        line: &mut LineBuffer,
         now: u64,
         level: Level,
         message: &str,
@@ -211,7 +216,7 @@ impl<I: Imports> StructuredLogger<I> {
                 }
                 other => {
                     // JSON leaves some control characters as they are.
-                    let mut json = String::new();
+                    let mut json = LineBuffer::new();
                     json::write_value(&mut json, other);
                     push_one_line(line, &json);
                 }
@@ -227,9 +232,9 @@ fn is_plain(text: &str) -> bool {
 
 /// Text with its control characters escaped: a record stays on its line, and a terminal is not steered by
 /// what is logged.
-fn push_one_line(line: &mut String, text: &str) {
+fn push_one_line(line: &mut LineBuffer, text: &str) {
     for c in text.chars() {
-        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+        if c.is_control() { c.escape_default().for_each(|c| line.push(c)) } else { line.push(c) }
     }
 }
 
@@ -240,7 +245,7 @@ struct Comma {
 }
 
 impl Comma {
-    fn write(&mut self, line: &mut String) {
+    fn write(&mut self, line: &mut LineBuffer) {
         if self.started {
             line.push(',');
         }

@@ -7,7 +7,7 @@ pub use crate::bindings::exports::model_foundry::logging::metrics::{
 };
 use crate::convert::fields_to;
 use crate::queue::{BATCH, BATCH_VALUES};
-use crate::recorder::Recorder;
+use crate::recorder::{Recorder, SHORT_ROW};
 use crate::run::Run;
 use crate::{Error, Result};
 
@@ -181,24 +181,31 @@ impl Columns {
     /// [`MetricsLogger::log_step`].
     #[inline]
     pub fn log(&self, step: u64, epoch: impl Into<Epoch>, values: &[f64]) -> Result<()> {
-        let (number, epoch) = (self.number, epoch.into().0);
-        if let Some((queue, time)) = self.run.queue() {
-            // A row that does not fit must not reach the batch of others.
-            if values.len() != self.width {
-                return Err(Error::Invalid(format!(
-                    "{} columns need as many values, not {}",
-                    self.width,
-                    values.len()
-                )));
-            }
-            if queue.push_row(number, time, step, epoch.unwrap_or(f64::NAN), values) {
-                return Ok(());
-            }
+        // A row that does not fit must not reach the batch of others.
+        if values.len() != self.width {
+            return Err(Error::Invalid(format!(
+                "{} columns need as many values, not {}",
+                self.width,
+                values.len()
+            )));
         }
+        let epoch = epoch.into().0.unwrap_or(f64::NAN);
+        if let Some((queue, time)) = self.run.queue()
+            && queue.push_row(self.number, time, step, epoch, values)
+        {
+            return Ok(());
+        }
+        self.log_now(step, epoch, values)
+    }
+
+    /// Log one row without the queue.
+    fn log_now(&self, step: u64, epoch: f64, values: &[f64]) -> Result<()> {
         self.run.keep(|recorder| {
-            recorder.metrics(|logger, store, handle| {
-                logger.call_log_row(store, handle, number, step, epoch, values)
-            })
+            if self.width <= SHORT_ROW {
+                return recorder.log_short_row(self.number, step, epoch, values);
+            }
+            let time = recorder.sandbox().powers()?.now();
+            recorder.log_rows(self.number, &[time], &[step], &[epoch], values)
         })
     }
 

@@ -15,6 +15,9 @@ use crate::imports::State;
 use crate::sandbox::Sandbox;
 use crate::{Error, Result};
 
+/// How many values a row may have that goes in registers.
+pub(crate) const SHORT_ROW: usize = 12;
+
 /// The answer of a call into the component: a trap outside, an error inside.
 type Answer<R> = wasmtime::Result<Result<R, types::Error>>;
 
@@ -83,6 +86,35 @@ impl Recorder {
             self.columns.push(columns);
         }
         Ok(number)
+    }
+
+    /// Log one row of at most [`SHORT_ROW`] values, now. An epoch of NaN is none.
+    pub(crate) fn log_short_row(
+        &mut self,
+        columns: u32,
+        step: u64,
+        epoch: f64,
+        values: &[f64],
+    ) -> Result<()> {
+        let mut v = [0.0; SHORT_ROW];
+        v[..values.len()].copy_from_slice(values);
+        let [v0, v1, v2, v3, v4, v5, v6, v7, v8, v9, v10, v11] = v;
+        let row = metrics::ShortRow { v0, v1, v2, v3, v4, v5, v6, v7, v8, v9, v10, v11 };
+        let time = self.sandbox.powers()?.now();
+        self.twice(|recorder| {
+            if recorder.metrics.is_none() {
+                recorder.open_metrics()?;
+            }
+            recorder.answer(|guest, store| {
+                let metrics = guest.model_foundry_logging_metrics();
+                if metrics.call_log_row(&mut *store, columns, time, step, epoch, row)?.is_ok() {
+                    return Ok(Ok(()));
+                }
+                let why = metrics.call_why_refused(store)?;
+                let unsaid = || types::Error::Other("a row was refused, and not why".into());
+                Ok(Err(why.unwrap_or_else(unsaid)))
+            })
+        })
     }
 
     /// Log rows in one call.
@@ -332,9 +364,9 @@ impl Recorder {
     /// Do it again if the component trapped before anything was appended: the record is not lost, and not
     /// there twice.
     fn twice<R>(&mut self, mut work: impl FnMut(&mut Self) -> Result<R>) -> Result<R> {
-        let before = self.sandbox.powers()?.files.appends();
+        let before = self.sandbox.powers()?.files().appends();
         match work(self) {
-            Err(Error::Trap(_)) if self.sandbox.powers()?.files.appends() == before => work(self),
+            Err(Error::Trap(_)) if self.sandbox.powers()?.files().appends() == before => work(self),
             result => result,
         }
     }

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 
 use cap_std::fs::Dir;
 use model_foundry_guest::config::LoggingConfig;
+use model_foundry_guest::line_buffer::LineBuffer;
 use model_foundry_guest::timestamp::Timestamps;
 use model_foundry_guest::{Field, Level, Value};
 use parking_lot::Mutex;
@@ -149,7 +150,7 @@ impl Run {
 
     /// What became of records that the storage did not take at once.
     pub fn storage(&self) -> StorageTally {
-        self.after_all(|recorder| Ok(recorder.sandbox().powers()?.files.tally()))
+        self.after_all(|recorder| Ok(recorder.sandbox().powers()?.files().tally()))
             .unwrap_or_default()
     }
 
@@ -172,7 +173,7 @@ impl Run {
         self.after_all(|recorder| {
             recorder
                 .metrics(|logger, store, metrics| logger.call_checkpoint(store, metrics, None))?;
-            let synced = recorder.sandbox().powers()?.files.sync();
+            let synced = recorder.sandbox().powers()?.files().sync();
             synced.map_err(|error| Error::Storage(error.to_string()))
         })
     }
@@ -276,7 +277,7 @@ impl Run {
     /// Say in the log which torn ends, that a crash left, were healed.
     fn tell_healed(&self) -> Result<()> {
         let healed: Vec<Healed> =
-            self.with(|recorder| Ok(recorder.sandbox().powers()?.files.take_healed()))?;
+            self.with(|recorder| Ok(recorder.sandbox().powers()?.files().take_healed()))?;
         let logger = self.logger("model_foundry");
         for Healed { name, bytes } in healed {
             logger.warning(
@@ -320,8 +321,8 @@ impl Inner {
         };
         let traps = recorder.sandbox().traps();
         let tally = recorder.sandbox().powers().map(|powers| {
-            powers.files.close();
-            powers.files.tally()
+            powers.files().close();
+            powers.files().tally()
         });
         drop(recorder);
         let mut tally = tally.unwrap_or_default();
@@ -346,9 +347,9 @@ impl Drop for Inner {
 
 /// A timestamp's text.
 fn timestamp(time: u64) -> String {
-    let mut text = String::new();
+    let mut text = LineBuffer::new();
     Timestamps::default().write(&mut text, time);
-    text
+    text.into()
 }
 
 /// Fields with a further one in front.

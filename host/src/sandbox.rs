@@ -1,5 +1,6 @@
 //! One started component: its Store, its bounds, and its restart after a trap.
 
+use std::cell::Cell;
 use std::sync::atomic::Ordering;
 
 use wasmtime::{Store, StoreLimitsBuilder, UpdateDeadline};
@@ -70,7 +71,7 @@ impl Sandbox {
         }
         let Stage::Started(started) = &mut self.stage else { return Err(gone()) };
         let state = started.store.data_mut();
-        state.ticks_in_imports = 0;
+        state.ticks_in_imports.set(0);
         state.ticks_at_start = state.ticks.load(Ordering::Relaxed);
         started.store.set_epoch_deadline(1);
         match call(&started.guest, &mut started.store) {
@@ -115,7 +116,8 @@ impl Started {
             .build();
         let ticks = runtime.ticks.clone();
         let ticks_at_start = ticks.load(Ordering::Relaxed);
-        let state = State { powers: *powers, limits, ticks, ticks_in_imports: 0, ticks_at_start };
+        let ticks_in_imports = Cell::new(0);
+        let state = State { powers: *powers, limits, ticks, ticks_in_imports, ticks_at_start };
         let mut store = Store::new(runtime.pre.engine(), state);
         store.limiter(|state| &mut state.limits);
         store.set_hostcall_fuel(HOSTCALL_FUEL);
@@ -125,7 +127,7 @@ impl Started {
         store.epoch_deadline_callback(move |store| {
             let state = store.data();
             let passed = state.ticks.load(Ordering::Relaxed) - state.ticks_at_start;
-            if passed.saturating_sub(state.ticks_in_imports) > longest_call {
+            if passed.saturating_sub(state.ticks_in_imports.get()) > longest_call {
                 return Err(wasmtime::Trap::Interrupt.into());
             }
             Ok(UpdateDeadline::Continue(1))

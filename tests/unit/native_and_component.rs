@@ -8,7 +8,7 @@ use model_foundry::{
     Clock, Column, Console, Durability, Field, Kind, Level, LoggingConfig, ManualClock,
     NativeImports, OnError, Run, TimedBlock, Value, fields,
 };
-use model_foundry_guest::imports::Part;
+use model_foundry_guest::imports::{Imports as _, Part};
 use model_foundry_guest::{errors, metrics, performance, structured};
 use model_foundry_tests::START;
 use parking_lot::Mutex;
@@ -215,7 +215,10 @@ fn natively(config: &LoggingConfig, calls: &[Call]) -> Result<Outcome> {
                     },
                 };
                 let columns = metrics.columns(COLUMNS[columns].iter().map(column).collect());
-                done(columns.and_then(|columns| metrics.log_row(columns, step, epoch, &values)))
+                let epoch = epoch.unwrap_or(f64::NAN);
+                done(columns.and_then(|columns| {
+                    metrics.log_row(columns, imports.now(), step, epoch, &values)
+                }))
             }
             Call::EpochSummary { epoch, summary } => {
                 done(metrics.log_epoch_summary(epoch, &summary))

@@ -1,4 +1,5 @@
 use std::cell::RefCell;
+use std::rc::{Rc, Weak};
 
 use super::bindings::exports::model_foundry::logging::metrics as exported;
 use super::{Component, Host, fields_from, types};
@@ -10,9 +11,62 @@ use types::{Error, Field};
 impl exported::Guest for Component {
     type Logger = Logger;
     type Reader = Reader;
+
+    fn log_row(
+        columns: u32,
+        time: u64,
+        step: u64,
+        epoch: f64,
+        values: exported::ShortRow,
+    ) -> Result<(), ()> {
+        let logged = COLUMNS.with_borrow(|columns_of_all| {
+            let named = columns_of_all.get(columns as usize);
+            let Some((Some(logger), own)) = named.map(|(logger, own)| (logger.upgrade(), *own))
+            else {
+                return Err(unknown(columns));
+            };
+            let mut logger = logger.borrow_mut();
+            let exported::ShortRow { v0, v1, v2, v3, v4, v5, v6, v7, v8, v9, v10, v11 } = values;
+            let values = [v0, v1, v2, v3, v4, v5, v6, v7, v8, v9, v10, v11];
+            let Some(values) = values.get(..logger.width(own)?) else {
+                return Err(crate::Error::Invalid(format!(
+                    "a short row has at most {} columns",
+                    values.len()
+                )));
+            };
+            logger.log_row(own, time, step, epoch, values)
+        });
+        logged.map_err(|error| REFUSED.set(Some(error)))
+    }
+
+    fn why_refused() -> Option<Error> {
+        REFUSED.take().map(Into::into)
+    }
 }
 
-pub(super) struct Logger(RefCell<MetricsLogger<Host>>);
+thread_local! {
+    /// The columns of all loggers: each with its logger and its number there.
+    static COLUMNS: RefCell<Vec<(Weak<RefCell<MetricsLogger<Host>>>, u32)>> =
+        const { RefCell::new(Vec::new()) };
+    /// Why the latest row was refused.
+    static REFUSED: RefCell<Option<crate::Error>> = const { RefCell::new(None) };
+}
+
+fn unknown(columns: u32) -> crate::Error {
+    crate::Error::Invalid(format!("there are no columns of number {columns}"))
+}
+
+pub(super) struct Logger(Rc<RefCell<MetricsLogger<Host>>>);
+
+impl Logger {
+    /// The logger's own number of columns.
+    fn own(&self, columns: u32) -> Result<u32, crate::Error> {
+        COLUMNS.with_borrow(|all| match all.get(columns as usize) {
+            Some((logger, own)) if logger.as_ptr() == Rc::as_ptr(&self.0) => Ok(*own),
+            _ => Err(unknown(columns)),
+        })
+    }
+}
 
 impl exported::GuestLogger for Logger {
     fn open(options: exported::Options) -> Result<exported::Logger, Error> {
@@ -29,7 +83,7 @@ impl exported::GuestLogger for Logger {
             }),
         };
         let logger = MetricsLogger::open(&Host, options)?;
-        Ok(exported::Logger::new(Self(RefCell::new(logger))))
+        Ok(exported::Logger::new(Self(Rc::new(RefCell::new(logger)))))
     }
 
     fn columns(&self, columns: Vec<exported::Column>) -> Result<u32, Error> {
@@ -40,17 +94,24 @@ impl exported::GuestLogger for Logger {
                 exported::Kind::Integer => Kind::Integer,
             },
         });
-        Ok(self.0.borrow_mut().columns(columns.collect())?)
-    }
-
-    fn log_row(
-        &self,
-        columns: u32,
-        step: u64,
-        epoch: Option<f64>,
-        values: Vec<f64>,
-    ) -> Result<(), Error> {
-        Ok(self.0.borrow_mut().log_row(columns, step, epoch, &values)?)
+        let own = self.0.borrow_mut().columns(columns.collect())?;
+        let named = (Rc::downgrade(&self.0), own);
+        Ok(COLUMNS.with_borrow_mut(|all| {
+            let known =
+                |(logger, number): &(Weak<_>, u32)| logger.ptr_eq(&named.0) && *number == own;
+            // The place of a logger that is gone serves again.
+            let free = |(logger, _): &(Weak<RefCell<_>>, u32)| logger.strong_count() == 0;
+            match all.iter().position(known).or_else(|| all.iter().position(free)) {
+                Some(at) => {
+                    all[at] = named;
+                    at as u32
+                }
+                None => {
+                    all.push(named);
+                    all.len() as u32 - 1
+                }
+            }
+        }))
     }
 
     fn log_rows(
@@ -61,6 +122,7 @@ impl exported::GuestLogger for Logger {
         epochs: Vec<f64>,
         values: Vec<f64>,
     ) -> Result<(), Error> {
+        let columns = self.own(columns)?;
         Ok(self.0.borrow_mut().log_rows(columns, &times, &steps, &epochs, &values)?)
     }
 

@@ -1,5 +1,6 @@
-//! Writing JSON values at the end of a `String`.
+//! Writing JSON values at the end of a line.
 
+use crate::line_buffer::LineBuffer;
 use crate::value::Value;
 
 /// For each byte whether it may stand in a JSON string as it is.
@@ -16,7 +17,7 @@ const PLAIN: [bool; 256] = {
 };
 
 /// Write text as a JSON string, with its quotes.
-pub fn write_string(out: &mut String, text: &str) {
+pub fn write_string(out: &mut LineBuffer, text: &str) {
     out.push('"');
     let bytes = text.as_bytes();
     let mut written = 0;
@@ -45,12 +46,12 @@ pub fn write_string(out: &mut String, text: &str) {
 }
 
 /// Write a whole number.
-pub fn write_integer(out: &mut String, integer: impl itoa::Integer) {
+pub fn write_integer(out: &mut LineBuffer, integer: impl itoa::Integer) {
     out.push_str(itoa::Buffer::new().format(integer));
 }
 
 /// Write a number in the fewest digits that read back as the same one; `null` if it is not finite.
-pub fn write_float(out: &mut String, float: f64) {
+pub fn write_float(out: &mut LineBuffer, float: f64) {
     if float.is_finite() {
         out.push_str(zmij::Buffer::new().format_finite(float));
     } else {
@@ -74,7 +75,7 @@ pub fn non_finite_name(float: f64) -> Option<&'static str> {
 
 /// Write a value. JSON text that is not valid becomes text; valid text loses its white space, so that a
 /// record stays on one line.
-pub fn write_value(out: &mut String, value: &Value) {
+pub fn write_value(out: &mut LineBuffer, value: &Value) {
     match value {
         Value::Null => out.push_str("null"),
         Value::Boolean(boolean) => out.push_str(if *boolean { "true" } else { "false" }),
@@ -89,7 +90,7 @@ pub fn write_value(out: &mut String, value: &Value) {
 }
 
 /// Copy valid JSON without the white space between its tokens.
-fn write_compact(out: &mut String, json: &str) {
+fn write_compact(out: &mut LineBuffer, json: &str) {
     let mut in_string = false;
     let mut escaped = false;
     let mut start = 0;
@@ -118,9 +119,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn text_of(value: &Value) -> String {
-        let mut out = String::new();
+        let mut out = LineBuffer::new();
         write_value(&mut out, value);
-        out
+        out.into()
     }
 
     #[test]

@@ -1,13 +1,12 @@
 //! Writing metrics.jsonl.
 
-use std::fmt::Write as _;
-
 use super::entry::Entry;
 use super::row::{Head, NonFinite, last_of_each, write_number};
 use super::survey::Survey;
 use super::tally::Tally;
 use crate::imports::{File, Imports, Part};
 use crate::json;
+use crate::line_buffer::{LineBuffer, Piece};
 use crate::lines::{Found, Lines};
 use crate::statistics::Statistics;
 use crate::structured::LARGEST_RECORD;
@@ -15,6 +14,9 @@ use crate::timestamp::Timestamps;
 use crate::value::{Field, Value};
 use crate::wandb::{Encoder, RunInfo};
 use crate::{Error, Result};
+
+/// The most room that is kept for the next rows, in bytes.
+const LARGEST_KEPT: usize = 1 << 20;
 
 /// How many sets of columns a logger remembers.
 const MOST_COLUMN_SETS: usize = 1024;
@@ -54,10 +56,19 @@ pub struct Options {
 /// Columns that were named once.
 struct ColumnSet {
     columns: Vec<Column>,
-    /// What stands before each value: `,"name":`, the first without its comma.
-    keys: Vec<String>,
-    /// The metrics' numbers in the tally; none for those that are too many.
-    numbers: Vec<Option<u32>>,
+    /// What writing a row takes of each.
+    prepared: Vec<Prepared>,
+}
+
+/// A column, prepared to be written.
+struct Prepared {
+    /// What stands before a value: `,"name":`, the first without its comma.
+    key: Piece,
+    /// The name as JSON.
+    name: String,
+    kind: Kind,
+    /// The metric's number in the tally; none if there are too many.
+    number: Option<u32>,
 }
 
 /// What was in the file before this logger.
@@ -89,7 +100,7 @@ pub struct MetricsLogger<I> {
     lowest_step: Option<u64>,
     earlier: Earlier,
     timestamps: Timestamps,
-    line: String,
+    line: LineBuffer,
     non_finite: NonFinite,
     wandb: Option<Wandb>,
 }
@@ -112,7 +123,7 @@ impl<I: Imports> MetricsLogger<I> {
             lowest_step: None,
             earlier: Earlier { size, tally: None },
             timestamps: Timestamps::default(),
-            line: String::new(),
+            line: LineBuffer::new(),
             non_finite: NonFinite::default(),
             wandb,
         })
@@ -128,30 +139,39 @@ impl<I: Imports> MetricsLogger<I> {
                 "more than {MOST_COLUMN_SETS} sets of columns: log such steps by name"
             )));
         }
-        let mut keys = Vec::with_capacity(columns.len());
+        let mut prepared = Vec::with_capacity(columns.len());
         for (at, column) in columns.iter().enumerate() {
             if columns[..at].iter().any(|earlier| earlier.name == column.name) {
                 return Err(Error::Invalid(format!("the column {:?} is named twice", column.name)));
             }
-            let mut key = String::from(if at == 0 { "" } else { "," });
-            json::write_string(&mut key, &column.name);
-            key.push(':');
-            keys.push(key);
+            let mut name = LineBuffer::new();
+            json::write_string(&mut name, &column.name);
+            prepared.push(Prepared {
+                key: Piece::new(&format!("{}{}:", if at == 0 { "" } else { "," }, &*name)),
+                name: name.into(),
+                kind: column.kind,
+                number: self.tally.number(&column.name),
+            });
         }
-        let numbers = columns.iter().map(|column| self.tally.number(&column.name)).collect();
-        self.columns.push(ColumnSet { columns, keys, numbers });
+        self.columns.push(ColumnSet { columns, prepared });
         Ok((self.columns.len() - 1) as u32)
     }
 
-    /// Log one row: a value for each of the columns.
+    /// How many columns there are under a number.
+    pub fn width(&self, columns: u32) -> Result<usize> {
+        Ok(self.column_set(columns)?.columns.len())
+    }
+
+    /// Log one row: a value for each of the columns. The time is in microseconds since
+    /// 1970-01-01T00:00:00Z, an epoch of NaN is none.
     pub fn log_row(
         &mut self,
         columns: u32,
+        time: u64,
         step: u64,
-        epoch: Option<f64>,
+        epoch: f64,
         values: &[f64],
     ) -> Result<()> {
-        let time = self.imports.now();
         self.line.clear();
         self.write_row(columns, time, step, epoch, values)?;
         self.append()
@@ -167,7 +187,7 @@ impl<I: Imports> MetricsLogger<I> {
         values: &[f64],
     ) -> Result<()> {
         let rows = steps.len();
-        let width = self.column_set(columns)?.keys.len();
+        let width = self.width(columns)?;
         if times.len() != rows || epochs.len() != rows || values.len() != rows * width {
             return Err(Error::Invalid(format!(
                 "{rows} rows of {width} columns need as many times and epochs and {} values, \
@@ -180,9 +200,8 @@ impl<I: Imports> MetricsLogger<I> {
         }
         self.line.clear();
         for row in 0..rows {
-            let epoch = Some(epochs[row]).filter(|epoch| !epoch.is_nan());
             let values = &values[row * width..(row + 1) * width];
-            self.write_row(columns, times[row], steps[row], epoch, values)?;
+            self.write_row(columns, times[row], steps[row], epochs[row], values)?;
         }
         self.append()
     }
@@ -240,7 +259,7 @@ impl<I: Imports> MetricsLogger<I> {
         self.write_fields("summary", summary)?;
         if let Some(wandb) = &mut self.wandb {
             // Weights & Biases has steps alone: a summary stands at the latest.
-            let mut text = String::new();
+            let mut text = LineBuffer::new();
             write_number(&mut text, epoch);
             wandb.note("epoch", &text, epoch);
             wandb.history(wandb.latest_step, time);
@@ -297,36 +316,37 @@ impl<I: Imports> MetricsLogger<I> {
         columns: u32,
         time: u64,
         step: u64,
-        epoch: Option<f64>,
+        epoch: f64,
         values: &[f64],
     ) -> Result<()> {
         let Some(set) = self.columns.get(columns as usize) else {
             return self.column_set(columns).map(drop);
         };
-        if set.keys.len() != values.len() {
+        if set.prepared.len() != values.len() {
             return Err(Error::Invalid(format!(
                 "{} columns need as many values, not {}",
-                set.keys.len(),
+                set.prepared.len(),
                 values.len()
             )));
         }
+        static METRICS: Piece = Piece::of(",\"metrics\":{");
         let line = &mut self.line;
+        let epoch = Some(epoch);
         Head { time, step: Some(step), epoch, attempt: self.attempt, step_inferred: false }
             .write(line, &mut self.timestamps);
-        line.push_str(",\"metrics\":{");
-        for (at, &value) in values.iter().enumerate() {
-            let key = &set.keys[at];
-            line.push_str(key);
+        line.push_piece(&METRICS);
+        for (at, (&value, column)) in values.iter().zip(&set.prepared).enumerate() {
+            line.push_piece(&column.key);
             let start = line.len();
-            match set.columns[at].kind {
-                Kind::Integer if value.is_finite() => write_number(line, value),
-                _ => json::write_float(line, value),
-            }
             if !value.is_finite() {
-                let name = key.trim_start_matches(',').trim_end_matches(':');
-                self.non_finite.note(name, value);
+                line.push_str("null");
+                self.non_finite.note(&column.name, value);
+            } else if column.kind == Kind::Integer {
+                write_number(line, value);
+            } else {
+                json::write_float(line, value);
             }
-            if let Some(number) = set.numbers[at] {
+            if let Some(number) = column.number {
                 self.tally.add(number, step, value);
             }
             if let Some(wandb) = &mut self.wandb {
@@ -344,7 +364,9 @@ impl<I: Imports> MetricsLogger<I> {
     /// `,"<member>":{…}`, what follows, and the end of the line.
     fn write_fields(&mut self, member: &str, fields: &[Field]) -> Result<()> {
         let line = &mut self.line;
-        let _ = write!(line, ",\"{member}\":{{");
+        line.push_str(",\"");
+        line.push_str(member);
+        line.push_str("\":{");
         let mut first = true;
         for (name, value) in last_of_each(fields) {
             if !first {
@@ -369,7 +391,7 @@ impl<I: Imports> MetricsLogger<I> {
         line.push_str("}\n");
         if line.len() > LARGEST_RECORD {
             let size = line.len() >> 20;
-            self.line = String::new();
+            self.line = LineBuffer::new();
             if let Some(wandb) = &mut self.wandb {
                 wandb.items.clear();
                 wandb.texts = String::new();
@@ -383,10 +405,7 @@ impl<I: Imports> MetricsLogger<I> {
 
     fn append(&mut self) -> Result<()> {
         let _size = self.imports.append(File::Metrics, &self.line, false)?;
-        // A buffer that one huge record needed is not kept for the small ones.
-        if self.line.capacity() > 1 << 20 {
-            self.line = String::new();
-        }
+        self.line.clear_to(LARGEST_KEPT);
         match &mut self.wandb {
             Some(wandb) if wandb.pending.len() >= WANDB_BLOCK => {
                 let pending = std::mem::take(&mut wandb.pending);

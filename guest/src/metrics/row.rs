@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::json;
+use crate::line_buffer::{LineBuffer, Piece};
 use crate::timestamp::Timestamps;
 use crate::value::{Field, Value};
 
@@ -20,16 +21,21 @@ pub(super) struct Head {
 
 impl Head {
     /// `{"timestamp":…,"step":…,"epoch":…`, and `"attempt"` from the second on.
-    pub(super) fn write(&self, line: &mut String, timestamps: &mut Timestamps) {
-        line.push_str("{\"timestamp\":\"");
+    pub(super) fn write(&self, line: &mut LineBuffer, timestamps: &mut Timestamps) {
+        static TIMESTAMP: Piece = Piece::of("{\"timestamp\":\"");
+        static STEP: Piece = Piece::of("\",\"step\":");
+        static EPOCH: Piece = Piece::of(",\"epoch\":");
+        line.push_piece(&TIMESTAMP);
         timestamps.write(line, self.time);
-        line.push('"');
-        if let Some(step) = self.step {
-            line.push_str(",\"step\":");
-            json::write_integer(line, step);
+        match self.step {
+            Some(step) => {
+                line.push_piece(&STEP);
+                json::write_integer(line, step);
+            }
+            None => line.push('"'),
         }
         if let Some(epoch) = self.epoch.filter(|epoch| epoch.is_finite()) {
-            line.push_str(",\"epoch\":");
+            line.push_piece(&EPOCH);
             write_number(line, epoch);
         }
         if self.attempt > 1 {
@@ -43,7 +49,7 @@ impl Head {
 }
 
 /// Write a finite number that is whole as an integer, and any other as it is.
-pub(super) fn write_number(line: &mut String, number: f64) {
+pub(super) fn write_number(line: &mut LineBuffer, number: f64) {
     if number.abs() <= EXACT && number == number.trunc() {
         json::write_integer(line, number as i64);
     } else {
@@ -88,7 +94,7 @@ impl NonFinite {
 
     /// Write what was noted and forget it.
     #[inline]
-    pub(super) fn finish(&mut self, line: &mut String) {
+    pub(super) fn finish(&mut self, line: &mut LineBuffer) {
         if !self.members.is_empty() {
             line.push_str(&self.members);
             line.push('}');

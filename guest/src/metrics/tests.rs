@@ -147,11 +147,11 @@ fn rows_and_columns_are_checked() {
     let columns = logger.columns(vec![column("a"), column("b")]).unwrap();
     assert_eq!(logger.columns(vec![column("a"), column("b")]).unwrap(), columns);
     assert!(logger.columns(vec![column("a"), column("a")]).is_err());
-    assert!(logger.log_row(columns, 1, None, &[1.0]).is_err());
-    assert!(logger.log_row(99, 1, None, &[1.0]).is_err());
+    assert!(logger.log_row(columns, 0, 1, f64::NAN, &[1.0]).is_err());
+    assert!(logger.log_row(99, 0, 1, f64::NAN, &[1.0]).is_err());
     assert!(logger.log_rows(columns, &[1], &[1, 2], &[0.0, 0.0], &[1.0; 4]).is_err());
     assert!(logger.log_epoch_summary(f64::NAN, &[]).is_err());
-    logger.log_row(columns, 1, Some(0.5), &[2.0, f64::NAN]).unwrap();
+    logger.log_row(columns, 0, 1, 0.5, &[2.0, f64::NAN]).unwrap();
     logger.log_rows(columns, &[7, 8], &[2, 3], &[f64::NAN, 1.0], &[1.0, 2.5, 3.0, 4.0]).unwrap();
     let lines = lines(&memory, everything(false), 1 << 20);
     assert!(lines[0].ends_with(

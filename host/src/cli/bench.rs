@@ -15,6 +15,7 @@ use model_foundry::{
     RunReader, Value, fields,
 };
 use model_foundry_guest as logic;
+use model_foundry_guest::imports::Imports as _;
 use serde::Serialize;
 
 use super::terminal::{FAINT, PLAIN, STRONG, number};
@@ -252,7 +253,7 @@ fn one_step(
     by_turns(
         4_000,
         |step| Ok(columns.log(step, 0.0, &values(step))?),
-        |step| Ok(logger.log_row(numbers, step, Some(0.0), &values(step))?),
+        |step| Ok(logger.log_row(numbers, imports.now(), step, 0.0, &values(step))?),
     )
 }
 

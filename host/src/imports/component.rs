@@ -3,18 +3,59 @@
 use std::sync::atomic::Ordering;
 
 use model_foundry_guest::imports as guest;
+use wasmtime::StoreContextMut;
+use wasmtime::component::{HasSelf, Linker, WasmStr};
 
 use super::State;
+use crate::bindings::Logging;
 use crate::bindings::model_foundry::logging::{files, gpu, system};
 use crate::bindings::wasi::clocks::{monotonic_clock, wall_clock};
+
+/// Link the imports.
+pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    Logging::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
+    // The generated function copies the lines into a string of its own: here the disk gets them from the
+    // component's memory.
+    linker.allow_shadowing(true);
+    linker.instance("model-foundry:logging/files@0.1.0")?.func_wrap(
+        "append",
+        |store: StoreContextMut<'_, State>, (file, lines, sync): (files::File, WasmStr, bool)| {
+            let lines = lines.to_str(&store)?;
+            Ok((store.data().append_lines(file, &lines, sync),))
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
 
 impl State {
     /// Do a file's work without its time counting as the component's.
     fn outside<R>(&mut self, work: impl FnOnce(&mut Self) -> R) -> R {
         let before = self.ticks.load(Ordering::Relaxed);
         let result = work(self);
-        self.ticks_in_imports += self.ticks.load(Ordering::Relaxed) - before;
+        self.count_as_outside(before);
         result
+    }
+
+    fn count_as_outside(&self, since: u64) {
+        let passed = self.ticks.load(Ordering::Relaxed) - since;
+        self.ticks_in_imports.set(self.ticks_in_imports.get() + passed);
+    }
+
+    fn append_lines(
+        &self,
+        file: files::File,
+        lines: &str,
+        sync: bool,
+    ) -> Result<u64, files::Error> {
+        // Part of a line would run into the next record.
+        if !lines.ends_with('\n') {
+            return Err(files::Error::Other("only whole lines can be appended".into()));
+        }
+        let before = self.ticks.load(Ordering::Relaxed);
+        let appended = self.powers.files.borrow_mut().append(file.into(), lines.as_bytes(), sync);
+        self.count_as_outside(before);
+        Ok(appended?)
     }
 }
 
@@ -41,13 +82,7 @@ impl files::Host for State {
         lines: String,
         sync: bool,
     ) -> wasmtime::Result<Result<u64, files::Error>> {
-        Ok(self.outside(|state| {
-            // Part of a line would run into the next record.
-            if !lines.ends_with('\n') {
-                return Err(files::Error::Other("only whole lines can be appended".into()));
-            }
-            Ok(state.powers.files.append(file.into(), lines.as_bytes(), sync)?)
-        }))
+        Ok(self.append_lines(file, &lines, sync))
     }
 
     fn append_bytes(
@@ -59,7 +94,7 @@ impl files::Host for State {
             if file != files::File::Wandb {
                 return Err(files::Error::Other("this file takes whole lines alone".into()));
             }
-            Ok(state.powers.files.append_bytes(file.into(), &bytes)?)
+            Ok(state.powers.files().append_bytes(file.into(), &bytes)?)
         }))
     }
 
@@ -71,7 +106,7 @@ impl files::Host for State {
         length: u32,
     ) -> wasmtime::Result<Result<Vec<u8>, files::Error>> {
         Ok(self.outside(|state| {
-            Ok(state.powers.files.read(file.into(), part.into(), offset, length)?)
+            Ok(state.powers.files().read(file.into(), part.into(), offset, length)?)
         }))
     }
 
@@ -80,7 +115,7 @@ impl files::Host for State {
         file: files::File,
         part: files::Part,
     ) -> wasmtime::Result<Result<u64, files::Error>> {
-        Ok(self.outside(|state| Ok(state.powers.files.size(file.into(), part.into())?)))
+        Ok(self.outside(|state| Ok(state.powers.files().size(file.into(), part.into())?)))
     }
 
     fn parts(
@@ -88,7 +123,7 @@ impl files::Host for State {
         file: files::File,
     ) -> wasmtime::Result<Result<Vec<files::Part>, files::Error>> {
         Ok(self.outside(|state| {
-            let parts = state.powers.files.parts(file.into())?;
+            let parts = state.powers.files().parts(file.into())?;
             Ok(parts.into_iter().map(Into::into).collect())
         }))
     }
@@ -105,7 +140,7 @@ impl files::Host for State {
             if !super::files::rotates(file) {
                 return Err(files::Error::Other("this file is never rotated".into()));
             }
-            Ok(state.powers.files.rotate(file, at_size, keep)?)
+            Ok(state.powers.files().rotate(file, at_size, keep)?)
         }))
     }
 
@@ -118,7 +153,7 @@ impl files::Host for State {
             if !matches!(file, files::File::TimingReport | files::File::MetricsIndex) {
                 return Err(files::Error::Other("this file can only be appended to".into()));
             }
-            Ok(state.powers.files.replace(file.into(), &content)?)
+            Ok(state.powers.files().replace(file.into(), &content)?)
         }))
     }
 }

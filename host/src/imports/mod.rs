@@ -1,12 +1,13 @@
 //! What the component may use: everything behind its imports, and nothing else.
 
 pub(crate) mod clocks;
-mod component;
+pub(crate) mod component;
 pub(crate) mod files;
 pub(crate) mod gpu;
 pub(crate) mod native;
 pub(crate) mod system;
 
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -25,7 +26,8 @@ pub(crate) struct MemorySample {
 
 /// What stands behind the imports of one run folder.
 pub(crate) struct Powers {
-    pub(crate) files: Files,
+    /// Behind a cell, so that lines are appended right from the component's memory.
+    pub(crate) files: RefCell<Files>,
     pub(crate) clock: Clock,
     /// What the wall clock answers for a record that was buffered: when it was logged.
     pub(crate) time_of_call: Option<u64>,
@@ -35,10 +37,15 @@ pub(crate) struct Powers {
 
 impl Powers {
     pub(crate) fn new(files: Files, clock: Clock) -> Self {
-        Self { files, clock, time_of_call: None, sample: None }
+        Self { files: RefCell::new(files), clock, time_of_call: None, sample: None }
     }
 
-    fn now(&self) -> u64 {
+    /// The files.
+    pub(crate) fn files(&mut self) -> &mut Files {
+        self.files.get_mut()
+    }
+
+    pub(crate) fn now(&self) -> u64 {
         self.time_of_call.unwrap_or_else(|| self.clock.now())
     }
 
@@ -60,6 +67,6 @@ pub(crate) struct State {
     /// How often the ticker has ticked, and how much of it went by inside imports during this call: a slow
     /// disk is no fault of the component's.
     pub(crate) ticks: Arc<AtomicU64>,
-    pub(crate) ticks_in_imports: u64,
+    pub(crate) ticks_in_imports: Cell<u64>,
     pub(crate) ticks_at_start: u64,
 }

@@ -1,7 +1,6 @@
 //! The same powers for the logic linked natively: the baseline that the sandbox is measured and tested
 //! against.
 
-use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -17,7 +16,7 @@ use crate::{Error, Result as RunResult};
 
 /// A run folder's powers, shared by the loggers of `model_foundry_guest` that use them.
 #[derive(Clone)]
-pub struct NativeImports(Rc<RefCell<Powers>>);
+pub struct NativeImports(Rc<Powers>);
 
 impl NativeImports {
     /// The powers over a folder that exists, without attempts, locks or a manifest.
@@ -32,25 +31,25 @@ impl NativeImports {
         if let Some(disk) = disk {
             files.set_disk(disk);
         }
-        Ok(Self(Rc::new(RefCell::new(Powers::new(files, clock)))))
+        Ok(Self(Rc::new(Powers::new(files, clock))))
     }
 }
 
 impl Imports for NativeImports {
     fn now(&self) -> u64 {
-        self.0.borrow().now()
+        self.0.now()
     }
 
     fn monotonic(&self) -> u64 {
-        self.0.borrow().clock.monotonic()
+        self.0.clock.monotonic()
     }
 
     fn append(&self, file: File, lines: &str, sync: bool) -> Result<u64, StorageError> {
-        self.0.borrow_mut().files.append(file, lines.as_bytes(), sync)
+        self.0.files.borrow_mut().append(file, lines.as_bytes(), sync)
     }
 
     fn append_bytes(&self, file: File, bytes: &[u8]) -> Result<(), StorageError> {
-        self.0.borrow_mut().files.append_bytes(file, bytes)
+        self.0.files.borrow_mut().append_bytes(file, bytes)
     }
 
     fn read(
@@ -60,30 +59,30 @@ impl Imports for NativeImports {
         offset: u64,
         length: u32,
     ) -> Result<Vec<u8>, StorageError> {
-        self.0.borrow_mut().files.read(file, part, offset, length)
+        self.0.files.borrow_mut().read(file, part, offset, length)
     }
 
     fn size(&self, file: File, part: Part) -> Result<u64, StorageError> {
-        self.0.borrow_mut().files.size(file, part)
+        self.0.files.borrow_mut().size(file, part)
     }
 
     fn parts(&self, file: File) -> Result<Vec<Part>, StorageError> {
-        self.0.borrow().files.parts(file)
+        self.0.files.borrow().parts(file)
     }
 
     fn rotate(&self, file: File, at_size: u64, keep: u32) -> Result<(), StorageError> {
-        self.0.borrow_mut().files.rotate(file, at_size, keep)
+        self.0.files.borrow_mut().rotate(file, at_size, keep)
     }
 
     fn replace(&self, file: File, content: &[u8]) -> Result<(), StorageError> {
-        self.0.borrow_mut().files.replace(file, content)
+        self.0.files.borrow_mut().replace(file, content)
     }
 
     fn gpu_devices(&self) -> Result<GpuInventory, String> {
-        self.0.borrow().gpu()
+        self.0.gpu()
     }
 
     fn system_memory(&self) -> Result<SystemMemory, String> {
-        self.0.borrow().system()
+        self.0.system()
     }
 }

@@ -292,7 +292,7 @@ impl RunBuilder {
             part: files::Part { rank: shard, rotated: 0 },
             wandb: wandb.map(|(_, run)| run),
         };
-        sandbox.powers()?.files = files;
+        *sandbox.powers()?.files() = files;
         let recorder = Recorder::new(sandbox, &config, options, rank);
         let least = config.file_level.min(config.console_level);
         let recorder = Arc::new(Mutex::new(recorder));
