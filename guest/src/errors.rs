@@ -9,7 +9,7 @@ use crate::lines::Lines;
 use crate::names::Names;
 use crate::structured::{LARGEST_KEPT, LARGEST_RECORD};
 use crate::timestamp::{self, Timestamps};
-use crate::value::{Field, Value};
+use crate::value::{Field, ValueRef, each, last_of_each};
 use crate::{Error, Result};
 
 /// How many types of error are counted by name; those beyond count as [`OTHER_TYPES`].
@@ -176,10 +176,7 @@ impl<I: Imports> ErrorTracker<I> {
         let mut timestamp = LineBuffer::new();
         self.timestamps.write(&mut timestamp, now);
         let mut context_json = LineBuffer::from("{");
-        for (at, (name, value)) in context.iter().enumerate() {
-            if context[at + 1..].iter().any(|(later, _)| later == name) {
-                continue;
-            }
+        for (name, value) in last_of_each(each(context)) {
             if context_json.len() > 1 {
                 context_json.push(',');
             }
@@ -187,9 +184,9 @@ impl<I: Imports> ErrorTracker<I> {
             context_json.push(':');
             match value {
                 // An error's context has no `non_finite` beside it: the number becomes its text.
-                Value::Float(float) if !float.is_finite() => json::write_string(
+                ValueRef::Float(float) if !float.is_finite() => json::write_string(
                     &mut context_json,
-                    json::non_finite_name(*float).unwrap_or_default(),
+                    json::non_finite_name(float).unwrap_or_default(),
                 ),
                 value => json::write_value(&mut context_json, value),
             }

@@ -4,10 +4,10 @@ use crate::config::LoggingConfig;
 use crate::imports::{File, Imports};
 use crate::json;
 use crate::level::Level;
-use crate::line_buffer::LineBuffer;
+use crate::line_buffer::{LineBuffer, Piece};
 use crate::rotation::RotatingLog;
 use crate::timestamp::Timestamps;
-use crate::value::{Field, Value};
+use crate::value::{Field, Fields, Sighted, Value, ValueRef};
 use crate::{Error, Result};
 
 /// The largest record, in bytes of its line.
@@ -19,17 +19,16 @@ pub(crate) const LARGEST_KEPT: usize = 64 << 10;
 /// A field of the base context, encoded once: `"name":value`.
 struct Encoded {
     name: String,
-    member: String,
+    member: Piece,
     value: Value,
 }
 
 /// A logger with a base context.
 pub struct StructuredLogger<I> {
-    imports: I,
     log: RotatingLog<I>,
     name: String,
     /// `","logger":"<name>","message":`, which stands in every record.
-    name_member: String,
+    name_member: Piece,
     file_level: Level,
     console_level: Level,
     json: bool,
@@ -45,10 +44,9 @@ impl<I: Imports> StructuredLogger<I> {
         json::write_string(&mut name_member, name);
         name_member.push_str(",\"message\":");
         let mut logger = Self {
-            imports: imports.clone(),
             log: RotatingLog::new(imports, File::MainLog, config),
             name: name.to_owned(),
-            name_member: name_member.into(),
+            name_member: Piece::new(&name_member),
             file_level: config.file_level,
             console_level: config.console_level,
             json: config.use_structured_logging,
@@ -61,12 +59,17 @@ impl<I: Imports> StructuredLogger<I> {
     }
 
     /// Log one record, if its level reaches that of the file; the line for the console, if it reaches
-    /// the console's.
-    pub fn log(&mut self, level: Level, message: &str, fields: &[Field]) -> Result<Option<String>> {
-        let now = self.imports.now();
+    /// the console's. The time is in microseconds since 1970-01-01T00:00:00Z.
+    pub fn log<'a>(
+        &mut self,
+        now: u64,
+        level: Level,
+        message: &str,
+        fields: impl Fields<'a>,
+    ) -> Result<Option<String>> {
         let console = (level >= self.console_level).then(|| {
             let mut line = LineBuffer::new();
-            self.write_text(&mut line, now, level, message, fields, false);
+            self.write_text(&mut line, now, level, message, fields.clone(), false);
             line.into()
         });
         if level >= self.file_level {
@@ -95,7 +98,7 @@ impl<I: Imports> StructuredLogger<I> {
     }
 
     /// `{"message":…,"context":{…}}`, for a host that has a log of its own.
-    pub fn format(&self, message: &str, fields: &[Field]) -> String {
+    pub fn format<'a>(&self, message: &str, fields: impl Fields<'a>) -> String {
         let mut line = LineBuffer::from("{\"message\":");
         json::write_string(&mut line, message);
         self.write_context(&mut line, fields);
@@ -109,8 +112,8 @@ impl<I: Imports> StructuredLogger<I> {
             let mut member = LineBuffer::new();
             json::write_string(&mut member, &name);
             member.push(':');
-            json::write_value(&mut member, &value);
-            let member = member.into();
+            json::write_value(&mut member, value.as_ref());
+            let member = Piece::new(&member);
             match self.context.iter_mut().find(|field| field.name == name) {
                 Some(field) => (field.member, field.value) = (member, value),
                 None => self.context.push(Encoded { name, member, value }),
@@ -123,47 +126,47 @@ impl<I: Imports> StructuredLogger<I> {
         self.context.retain(|field| field.name != name);
     }
 
-    fn write_json(
+    fn write_json<'a>(
         &mut self,
         line: &mut LineBuffer,
         now: u64,
         level: Level,
         message: &str,
-        fields: &[Field],
+        fields: impl Fields<'a>,
     ) {
         line.push_str("{\"timestamp\":\"");
         self.timestamps.write(line, now);
         line.push_str("\",\"level\":\"");
         line.push_str(level.name());
-        line.push_str(&self.name_member);
+        line.push_piece(&self.name_member);
         json::write_string(line, message);
         self.write_context(line, fields);
         line.push('}');
     }
 
     /// `,"context":{…}`, and `,"non_finite":{…}` where JSON cannot hold a number.
-    fn write_context(&self, line: &mut LineBuffer, fields: &[Field]) {
+    fn write_context<'a>(&self, line: &mut LineBuffer, fields: impl Fields<'a>) {
         line.push_str(",\"context\":{");
         let mut comma = Comma::default();
         let mut non_finite: Vec<(&str, f64)> = Vec::new();
-        let mut note = |name, value: &Value| {
-            if let Value::Float(float) = value
+        let mut note = |name, value| {
+            if let ValueRef::Float(float) = value
                 && !float.is_finite()
             {
-                non_finite.push((name, *float));
+                non_finite.push((name, float));
             }
         };
+        let sighted = Sighted::of(fields.clone());
         for field in &self.context {
-            if !fields.iter().any(|(name, _)| *name == field.name) {
+            let is_replaced =
+                sighted.may_have(&field.name) && fields.clone().any(|(name, _)| name == field.name);
+            if !is_replaced {
                 comma.write(line);
-                line.push_str(&field.member);
-                note(&field.name, &field.value);
+                line.push_piece(&field.member);
+                note(&field.name, field.value.as_ref());
             }
         }
-        for (at, (name, value)) in fields.iter().enumerate() {
-            if fields[at + 1..].iter().any(|(later, _)| later == name) {
-                continue;
-            }
+        for (name, value) in sighted.last_of_each(fields) {
             comma.write(line);
             json::write_string(line, name);
             line.push(':');
@@ -186,13 +189,13 @@ impl<I: Imports> StructuredLogger<I> {
 
     /// `<timestamp> <level> <logger>: <message> name=value …`, on one line. The base context stands in
     /// the file alone: on a console it would be the same on every line.
-    fn write_text(
+    fn write_text<'a>(
         &mut self,
         line: &mut LineBuffer,
         now: u64,
         level: Level,
         message: &str,
-        fields: &[Field],
+        fields: impl Fields<'a>,
         with_context: bool,
     ) {
         self.timestamps.write(line, now);
@@ -202,25 +205,34 @@ impl<I: Imports> StructuredLogger<I> {
         push_one_line(line, &self.name);
         line.push_str(": ");
         push_one_line(line, message);
-        let base = self.context.iter().map(|field| (&field.name, &field.value));
-        let base = base
-            .filter(|(name, _)| with_context && !fields.iter().any(|(field, _)| field == *name));
-        for (name, value) in base.chain(fields.iter().map(|(name, value)| (name, value))) {
-            line.push(' ');
-            push_one_line(line, name);
-            line.push('=');
-            match value {
-                Value::Text(text) if is_plain(text) => line.push_str(text),
-                Value::Float(float) if !float.is_finite() => {
-                    line.push_str(json::non_finite_name(*float).unwrap_or_default());
-                }
-                other => {
-                    // JSON leaves some control characters as they are.
-                    let mut json = LineBuffer::new();
-                    json::write_value(&mut json, other);
-                    push_one_line(line, &json);
+        if with_context {
+            for field in &self.context {
+                if !fields.clone().any(|(name, _)| name == field.name) {
+                    push_text_member(line, &field.name, field.value.as_ref());
                 }
             }
+        }
+        for (name, value) in fields {
+            push_text_member(line, name, value);
+        }
+    }
+}
+
+/// ` name=value`.
+fn push_text_member(line: &mut LineBuffer, name: &str, value: ValueRef<'_>) {
+    line.push(' ');
+    push_one_line(line, name);
+    line.push('=');
+    match value {
+        ValueRef::Text(text) if is_plain(text) => line.push_str(text),
+        ValueRef::Float(float) if !float.is_finite() => {
+            line.push_str(json::non_finite_name(float).unwrap_or_default());
+        }
+        other => {
+            // JSON leaves some control characters as they are.
+            let mut json = LineBuffer::new();
+            json::write_value(&mut json, other);
+            push_one_line(line, &json);
         }
     }
 }

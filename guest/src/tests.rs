@@ -10,6 +10,7 @@ use crate::memory::{Memory, OWN};
 use crate::performance::{MOST_OPERATIONS, Peaks, PerformanceLogger, Timings};
 use crate::structured::StructuredLogger;
 use crate::transcript::Transcript;
+use crate::value::each;
 use crate::verification::check;
 use crate::{Error, Level, Value};
 
@@ -38,7 +39,7 @@ mod structured {
         logger.clear_context_field("gone");
         let fields =
             [field("loss", f64::NAN), field("experiment", "other"), field("loss", f64::INFINITY)];
-        let console = logger.log(Level::Info, "step", &fields).unwrap().unwrap();
+        let console = logger.log(0, Level::Info, "step", each(&fields)).unwrap().unwrap();
         assert!(
             console.ends_with("INFO train: step loss=NaN experiment=other loss=Infinity"),
             "{console}"
@@ -48,10 +49,10 @@ mod structured {
              \"experiment\":\"other\",\"loss\":null},\"non_finite\":{\"loss\":\"Infinity\"}}\n"
         ));
         assert_eq!(
-            logger.format("a", &[field("b", 1)]),
+            logger.format("a", each(&[field("b", 1)])),
             "{\"message\":\"a\",\"context\":{\"experiment\":\"tiny\",\"rank\":4,\"b\":1}}"
         );
-        assert_eq!(logger.log(Level::Debug, "quiet", &[]).unwrap(), None);
+        assert_eq!(logger.log(0, Level::Debug, "quiet", each(&[])).unwrap(), None);
     }
 
     #[test]
@@ -61,7 +62,7 @@ mod structured {
         logger.update_context(vec![field("base", f64::NEG_INFINITY)]);
         let fields =
             [field("a", "two words"), field("b", "\u{1b}[31m"), field("c", ""), field("d", 0.5)];
-        logger.log(Level::Warning, "line\nfeed", &fields).unwrap();
+        logger.log(0, Level::Warning, "line\nfeed", each(&fields)).unwrap();
         let line = text(&memory, File::MainLog);
         assert_eq!(line.lines().count(), 1);
         assert!(
@@ -77,7 +78,7 @@ mod structured {
     fn a_record_that_is_too_large_is_refused() {
         let memory = Memory::default();
         let huge = "x".repeat(17 << 20);
-        let refused = logger(&memory, true).log(Level::Error, &huge, &[]);
+        let refused = logger(&memory, true).log(0, Level::Error, &huge, each(&[]));
         assert!(matches!(refused, Err(Error::TooLarge(_))));
         assert!(memory.content(File::MainLog).is_empty());
     }
@@ -383,8 +384,8 @@ mod values {
                 Value::Json("{\"a\":1}".into()),
             ]
         );
-        assert_eq!(Value::Boolean(true).as_number(), None);
-        assert_eq!(Value::Integer(2).as_number(), Some(2.0));
+        assert_eq!(Value::Boolean(true).as_ref().as_number(), None);
+        assert_eq!(Value::Integer(2).as_ref().as_number(), Some(2.0));
     }
 
     #[test]

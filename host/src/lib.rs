@@ -114,6 +114,7 @@ mod recorder;
 mod run;
 mod runtime;
 mod sandbox;
+mod shapes;
 mod structured;
 mod termination;
 mod verification;

@@ -9,6 +9,7 @@ use crate::convert::fields_to;
 use crate::queue::{BATCH, BATCH_VALUES};
 use crate::recorder::{Recorder, SHORT_ROW};
 use crate::run::Run;
+use crate::shapes::{self, Shapes, WIDEST};
 use crate::{Error, Result};
 
 /// An epoch, which may be a fraction, or none: made from any number, or from `Option<f64>`.
@@ -48,11 +49,36 @@ impl MetricsLogger {
 
     /// Log a step's metrics by name. Steps may come in any order, and more than once.
     ///
+    /// Steps of the same numbers under the same names are rows of [`columns`](Self::columns) from the second
+    /// on, and cost little more.
+    ///
     /// # Errors
     ///
     /// Under [`OnError::Return`](crate::OnError::Return): if the step could not be kept.
     pub fn log_step(&self, step: u64, epoch: impl Into<Epoch>, metrics: &[Field]) -> Result<()> {
-        self.log(step, epoch.into().0, metrics, false)
+        let epoch = epoch.into().0;
+        let mut row = [0.0; WIDEST];
+        if let Some(values) = shapes::values(metrics, &mut row)
+            && let Some(number) = self.columns_of(metrics)
+        {
+            return log_row(&self.run, number, step, epoch.unwrap_or(f64::NAN), values);
+        }
+        self.log(step, epoch, metrics, false)
+    }
+
+    /// The number of these metrics' columns; none if they cannot be columns.
+    fn columns_of(&self, metrics: &[Field]) -> Option<u32> {
+        let known = |shapes: &mut Shapes| (shapes.find(metrics), shapes.has_room());
+        let (known, has_room) = known(&mut self.run.shapes());
+        if known.is_some() || !has_room {
+            return known;
+        }
+        let columns = shapes::columns(metrics);
+        // Not if a name stands twice, which a step by name may have; and not now if that would mean to wait,
+        // perhaps for a disk.
+        let number = self.run.with_if_free(|recorder| recorder.columns(columns.clone()))?.ok()?;
+        self.run.shapes().add(columns, number);
+        Some(number)
     }
 
     /// Log metrics whose step is a guess: the line says `"step_inferred":true`.
@@ -164,6 +190,27 @@ impl MetricsLogger {
     }
 }
 
+/// Log one row of as many values as it has columns, now or under `buffered` soon. An epoch of NaN is none.
+#[inline]
+fn log_row(run: &Run, columns: u32, step: u64, epoch: f64, values: &[f64]) -> Result<()> {
+    if let Some((queue, time)) = run.queue()
+        && queue.push_row(columns, time, step, epoch, values)
+    {
+        return Ok(());
+    }
+    log_row_now(run, columns, step, epoch, values)
+}
+
+fn log_row_now(run: &Run, columns: u32, step: u64, epoch: f64, values: &[f64]) -> Result<()> {
+    run.keep(|recorder| {
+        if values.len() <= SHORT_ROW {
+            return recorder.log_short_row(columns, step, epoch, values);
+        }
+        let time = recorder.sandbox().powers()?.now();
+        recorder.log_rows(columns, &[time], &[step], &[epoch], values)
+    })
+}
+
 /// Columns that were named once.
 #[derive(Clone)]
 pub struct Columns {
@@ -189,24 +236,7 @@ impl Columns {
                 values.len()
             )));
         }
-        let epoch = epoch.into().0.unwrap_or(f64::NAN);
-        if let Some((queue, time)) = self.run.queue()
-            && queue.push_row(self.number, time, step, epoch, values)
-        {
-            return Ok(());
-        }
-        self.log_now(step, epoch, values)
-    }
-
-    /// Log one row without the queue.
-    fn log_now(&self, step: u64, epoch: f64, values: &[f64]) -> Result<()> {
-        self.run.keep(|recorder| {
-            if self.width <= SHORT_ROW {
-                return recorder.log_short_row(self.number, step, epoch, values);
-            }
-            let time = recorder.sandbox().powers()?.now();
-            recorder.log_rows(self.number, &[time], &[step], &[epoch], values)
-        })
+        log_row(&self.run, self.number, step, epoch.into().0.unwrap_or(f64::NAN), values)
     }
 
     /// Log many rows, some hundreds in a write. `times` are in microseconds since 1970-01-01T00:00:00Z, an epoch of NaN

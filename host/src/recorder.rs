@@ -10,13 +10,16 @@ use crate::bindings::exports::model_foundry::logging::types;
 use crate::bindings::exports::model_foundry::logging::{
     config, console, errors, metrics, performance, structured,
 };
-use crate::convert::fields_to;
+use crate::convert::{Packed, fields_to};
 use crate::imports::State;
 use crate::sandbox::Sandbox;
 use crate::{Error, Result};
 
 /// How many values a row may have that goes in registers.
 pub(crate) const SHORT_ROW: usize = 12;
+
+/// The most room that is kept for the texts of the next record, in bytes.
+const LARGEST_KEPT: usize = 64 << 10;
 
 /// The answer of a call into the component: a trap outside, an error inside.
 type Answer<R> = wasmtime::Result<Result<R, types::Error>>;
@@ -35,6 +38,7 @@ pub(crate) struct Recorder {
     /// Columns by number: named again after a trap.
     columns: Vec<Vec<metrics::Column>>,
     loggers: Vec<Option<Logger>>,
+    packed: Packed,
 }
 
 /// A structured logger, with what it takes to make it anew.
@@ -63,6 +67,7 @@ impl Recorder {
             transcript: None,
             columns: Vec::new(),
             loggers: Vec::new(),
+            packed: Packed::default(),
         }
     }
 
@@ -288,9 +293,11 @@ impl Recorder {
         message: &str,
         fields: &[Field],
     ) -> Result<Option<String>> {
-        let fields = fields_to(fields);
-        self.structured(number, |logger, store, started| {
-            logger.call_log(store, started, level.into(), message, &fields)
+        let time = self.sandbox.powers()?.now();
+        self.packed(message, fields, |recorder, length, Packed { texts, fields }| {
+            recorder.structured(number, |logger, store, started| {
+                logger.call_log(store, started, time, level.into(), length, texts, fields)
+            })
         })
     }
 
@@ -301,10 +308,29 @@ impl Recorder {
         message: &str,
         fields: &[Field],
     ) -> Result<String> {
-        let fields = fields_to(fields);
-        self.structured(number, |logger, store, started| {
-            Ok(Ok(logger.call_format(store, started, message, &fields)?))
+        self.packed(message, fields, |recorder, length, Packed { texts, fields }| {
+            recorder.structured(number, |logger, store, started| {
+                logger.call_format(store, started, length, texts, fields)
+            })
         })
+    }
+
+    /// Work with a message, whose length it is, and fields in one piece.
+    fn packed<R>(
+        &mut self,
+        message: &str,
+        fields: &[Field],
+        work: impl FnOnce(&mut Self, u32, &Packed) -> Result<R>,
+    ) -> Result<R> {
+        let length = u32::try_from(message.len())
+            .map_err(|_| Error::TooLarge("a message has less than 4 GiB".into()))?;
+        let mut packed = std::mem::take(&mut self.packed);
+        packed.pack(message, fields);
+        let result = work(self, length, &packed);
+        // Room that one huge record needed is not kept for the small ones.
+        packed.texts.shrink_to(LARGEST_KEPT);
+        self.packed = packed;
+        result
     }
 
     fn structured<R>(
@@ -313,23 +339,26 @@ impl Recorder {
         call: impl Fn(&structured::GuestLogger<'_>, &mut Store<State>, ResourceAny) -> Answer<R>,
     ) -> Result<R> {
         self.twice(|recorder| {
-            let config = recorder.config;
-            let logger = recorder.logger(number)?;
-            let started = match logger.started {
+            let started = match recorder.logger(number)?.started {
                 Some(started) => started,
-                None => {
-                    let (name, context) = (logger.name.clone(), fields_to(&logger.context));
-                    recorder.answer(|guest, store| {
-                        let loggers = guest.model_foundry_logging_structured().logger();
-                        Ok(Ok(loggers.call_constructor(store, &name, config, &context)?))
-                    })?
-                }
+                None => recorder.start_logger(number)?,
             };
-            recorder.logger(number)?.started = Some(started);
             recorder.answer(|guest, store| {
                 call(&guest.model_foundry_logging_structured().logger(), store, started)
             })
         })
+    }
+
+    fn start_logger(&mut self, number: usize) -> Result<ResourceAny> {
+        let config = self.config;
+        let logger = self.logger(number)?;
+        let (name, context) = (logger.name.clone(), fields_to(&logger.context));
+        let started = self.answer(|guest, store| {
+            let loggers = guest.model_foundry_logging_structured().logger();
+            Ok(Ok(loggers.call_constructor(store, &name, config, &context)?))
+        })?;
+        self.logger(number)?.started = Some(started);
+        Ok(started)
     }
 
     fn logger(&mut self, number: usize) -> Result<&mut Logger> {

@@ -12,7 +12,7 @@ use model_foundry_guest::config::LoggingConfig;
 use model_foundry_guest::line_buffer::LineBuffer;
 use model_foundry_guest::timestamp::Timestamps;
 use model_foundry_guest::{Field, Level, Value};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 pub use self::builder::RunBuilder;
 use self::reporter::Reporter;
@@ -30,6 +30,7 @@ use crate::metrics::MetricsLogger;
 use crate::performance::PerformanceLogger;
 use crate::queue::Queue;
 use crate::recorder::Recorder;
+use crate::shapes::Shapes;
 use crate::structured::StructuredLogger;
 use crate::termination::Flush;
 use crate::{Error, Result};
@@ -56,6 +57,7 @@ struct Inner {
     folder: PathBuf,
     dir: Dir,
     manifest: Mutex<Manifest>,
+    shapes: Mutex<Shapes>,
     attempt: Mutex<Attempted>,
     config: LoggingConfig,
     /// The least grave level that goes anywhere.
@@ -214,6 +216,11 @@ impl Run {
         work(&mut self.inner.recorder.lock())
     }
 
+    /// Work with them unless another thread does.
+    pub(crate) fn with_if_free<R>(&self, work: impl FnOnce(&mut Recorder) -> R) -> Option<R> {
+        self.inner.recorder.try_lock().map(|mut recorder| work(&mut recorder))
+    }
+
     /// Work with them after all that was logged before.
     pub(crate) fn after_all<R>(&self, work: impl FnOnce(&mut Recorder) -> Result<R>) -> Result<R> {
         self.flush();
@@ -227,6 +234,11 @@ impl Run {
         work: impl FnOnce(&mut Recorder) -> Result<R>,
     ) -> Result<R> {
         self.inner.reporter.judge(self.with(work))
+    }
+
+    /// The columns that steps by name have become.
+    pub(crate) fn shapes(&self) -> MutexGuard<'_, Shapes> {
+        self.inner.shapes.lock()
     }
 
     /// The queue under `buffered`, and the time now: a record that goes into it carries when it was

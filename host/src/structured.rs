@@ -140,7 +140,7 @@ impl StructuredLogger {
         let _ = self.shared.run.after_all(|recorder| recorder.change_context(number, change));
     }
 
-    #[cold]
+    #[inline(never)]
     fn log_wanted(&self, level: Level, message: &str, fields: &[Field]) -> Result<()> {
         let run = &self.shared.run;
         let number = self.shared.number;

@@ -229,7 +229,7 @@ impl Disk for HangingDisk {
 #[test]
 fn a_full_queue_waits_and_loses_nothing() -> Result<()> {
     /// More than fit (host/src/queue.rs), twice.
-    const RECORDS: u64 = 20_000;
+    const RECORDS: u64 = 140_000;
     let experiment = Experiment::new();
     let disk = HangingDisk::default();
     let config = config(Durability::Buffered, 1);
@@ -362,7 +362,7 @@ fn sync_brings_what_is_buffered_to_the_disk() -> Result<()> {
 
 #[test]
 fn a_run_that_ends_while_a_thread_waits_for_room_loses_nothing() -> Result<()> {
-    const RECORDS: u64 = 20_000;
+    const RECORDS: u64 = 140_000;
     let experiment = Experiment::new();
     let disk = HangingDisk::default();
     let config = config(Durability::Buffered, 1);

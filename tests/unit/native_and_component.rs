@@ -9,6 +9,7 @@ use model_foundry::{
     NativeImports, OnError, Run, TimedBlock, Value, fields,
 };
 use model_foundry_guest::imports::{Imports as _, Part};
+use model_foundry_guest::value::each;
 use model_foundry_guest::{errors, metrics, performance, structured};
 use model_foundry_tests::START;
 use parking_lot::Mutex;
@@ -192,9 +193,11 @@ fn natively(config: &LoggingConfig, calls: &[Call]) -> Result<Outcome> {
     let (mut answers, mut console) = (Vec::new(), Vec::new());
     for call in calls {
         answers.push(match call.clone() {
-            Call::Log { level, message, fields } => {
-                done(logger.log(level, &message, &fields).map(|line| console.extend(line)))
-            }
+            Call::Log { level, message, fields } => done(
+                logger
+                    .log(imports.now(), level, &message, each(&fields))
+                    .map(|line| console.extend(line)),
+            ),
             Call::UpdateContext(fields) => {
                 logger.update_context(fields);
                 Ok(None)

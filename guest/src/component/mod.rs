@@ -17,6 +17,7 @@ mod console;
 mod errors;
 mod host;
 mod metrics;
+mod packed;
 mod performance;
 mod structured;
 mod verification;

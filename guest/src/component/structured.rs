@@ -1,6 +1,7 @@
 use std::cell::RefCell;
 
 use super::bindings::exports::model_foundry::logging::{config, structured as exported};
+use super::packed::Packed;
 use super::{Component, Host, fields_from, types};
 use crate::structured::StructuredLogger;
 
@@ -18,16 +19,24 @@ impl exported::GuestLogger for Logger {
 
     fn log(
         &self,
+        time: u64,
         level: types::Level,
-        message: String,
-        fields: Vec<types::Field>,
+        message: u32,
+        texts: String,
+        fields: Vec<u64>,
     ) -> Result<Option<String>, types::Error> {
-        let fields = fields_from(fields);
-        Ok(self.0.borrow_mut().log(level.into(), &message, &fields)?)
+        let (message, fields) = unpack(message, &texts, &fields)?;
+        Ok(self.0.borrow_mut().log(time, level.into(), message, fields)?)
     }
 
-    fn format(&self, message: String, fields: Vec<types::Field>) -> String {
-        self.0.borrow().format(&message, &fields_from(fields))
+    fn format(
+        &self,
+        message: u32,
+        texts: String,
+        fields: Vec<u64>,
+    ) -> Result<String, types::Error> {
+        let (message, fields) = unpack(message, &texts, &fields)?;
+        Ok(self.0.borrow().format(message, fields))
     }
 
     fn update_context(&self, fields: Vec<types::Field>) {
@@ -37,4 +46,17 @@ impl exported::GuestLogger for Logger {
     fn clear_context_field(&self, name: String) {
         self.0.borrow_mut().clear_context_field(&name);
     }
+}
+
+/// The message that texts begin with, and the fields behind it.
+fn unpack<'a>(
+    message: u32,
+    texts: &'a str,
+    fields: &'a [u64],
+) -> Result<(&'a str, Packed<'a>), types::Error> {
+    let Some((message, texts)) = texts.split_at_checked(message as usize) else {
+        let error = format!("a message of {message} bytes does not fit its texts");
+        return Err(types::Error::Invalid(error));
+    };
+    Ok((message, Packed::new(texts, fields)?))
 }

@@ -126,5 +126,5 @@ pub(super) fn as_step(value: &Value) -> Option<u64> {
 
 /// An epoch: any finite number that is not below zero.
 pub(super) fn as_epoch(value: &Value) -> Option<f64> {
-    value.as_number().filter(|number| number.is_finite() && *number >= 0.0)
+    value.as_ref().as_number().filter(|number| number.is_finite() && *number >= 0.0)
 }

@@ -195,7 +195,7 @@ impl<'a> Reader<'a> {
     fn number(&mut self, number: Number<'a>) {
         let Some((start, end)) = self.name else { return };
         let words = self.text[start..end].trim_end();
-        let is_word = number.value.as_number().is_some_and(|number| !number.is_finite());
+        let is_word = number.value.as_ref().as_number().is_some_and(|number| !number.is_finite());
         if self.connector.is_none() && is_word && !names::is_metric(self.last_word) {
             // `number of nan iterations`: a word, not a number.
             return self.name = Some((start, self.tokens.position()));

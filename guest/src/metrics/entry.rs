@@ -1,6 +1,19 @@
 //! One line of metrics.jsonl, read.
 
+use std::ops::Deref;
+
 use crate::json::{Object, Problem, Reader, Token};
+
+/// Where an entry belongs.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Place {
+    /// The step; none for a summary.
+    pub step: Option<u64>,
+    /// The epoch, where there is one.
+    pub epoch: Option<f64>,
+    /// The attempt, from 1.
+    pub attempt: u32,
+}
 
 /// A line of metrics.jsonl: a step's metrics or an epoch's summary. The parts stand in the line as they
 /// were written.
@@ -8,14 +21,18 @@ use crate::json::{Object, Problem, Reader, Token};
 pub struct Entry<'a> {
     /// RFC 3339.
     pub timestamp: &'a str,
-    /// The step; none for a summary.
-    pub step: Option<u64>,
-    /// The epoch, where there is one.
-    pub epoch: Option<f64>,
-    /// The attempt, from 1.
-    pub attempt: u32,
+    /// Where it belongs.
+    pub place: Place,
     metrics: &'a str,
     non_finite: Option<&'a str>,
+}
+
+impl Deref for Entry<'_> {
+    type Target = Place;
+
+    fn deref(&self) -> &Place {
+        &self.place
+    }
 }
 
 /// A number of an entry.
@@ -30,19 +47,20 @@ pub enum Number {
 impl<'a> Entry<'a> {
     /// Read a line, or say what is wrong with it.
     pub fn read(line: &'a str) -> Result<Self, Problem> {
-        let mut entry = Self { attempt: 1, ..Self::default() };
+        let mut entry = Self::default();
+        let mut place = Place { attempt: 1, ..Place::default() };
         let mut object = Reader::object(line)?;
         let (mut metrics, mut summary) = (None, None);
         while let Some((key, value)) = object.next()? {
             match (key, value) {
                 ("timestamp", Token::Text(text)) => entry.timestamp = text,
                 ("step", Token::Number(text)) => {
-                    entry.step = Some(text.parse().map_err(|_| "the step is no whole number")?);
+                    place.step = Some(text.parse().map_err(|_| "the step is no whole number")?);
                 }
-                ("epoch", Token::Number(text)) => entry.epoch = text.parse().ok(),
+                ("epoch", Token::Number(text)) => place.epoch = text.parse().ok(),
                 ("epoch", Token::Null) => {}
                 ("attempt", Token::Number(text)) => {
-                    entry.attempt = text.parse().map_err(|_| "the attempt is no whole number")?;
+                    place.attempt = text.parse().map_err(|_| "the attempt is no whole number")?;
                 }
                 ("metrics", Token::Object(text)) => metrics = Some(text),
                 ("summary", Token::Object(text)) => summary = Some(text),
@@ -53,6 +71,7 @@ impl<'a> Entry<'a> {
                 _ => {}
             }
         }
+        entry.place = place;
         match (entry.step, metrics, summary) {
             (Some(_), Some(metrics), None) => entry.metrics = metrics,
             (None, None, Some(summary)) => entry.metrics = summary,

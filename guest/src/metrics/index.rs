@@ -7,6 +7,7 @@
 //! The format is ours, little-endian, and no promise: a version that does not know it builds it anew.
 
 use super::attempts::Attempts;
+use super::entry::Place;
 use super::tally::Tally;
 use crate::Result;
 use crate::imports::{File, Imports, Part};
@@ -93,6 +94,17 @@ impl Index {
         let checksum = crc32fast::hash(&out);
         out.extend_from_slice(&checksum.to_le_bytes());
         Ok(imports.replace(File::MetricsIndex, &out)?)
+    }
+
+    /// Take in where an entry stands, in the latest stretch; whether it counts, as no later attempt went over
+    /// it again.
+    pub(super) fn counts(&mut self, entry: &Place) -> bool {
+        if let (Some(step), Some(stretch)) = (entry.step, self.stretches.last_mut()) {
+            stretch.steps = (stretch.steps.0.min(step), stretch.steps.1.max(step));
+        }
+        let superseded = self.attempts.supersede(entry);
+        self.superseded |= superseded;
+        !superseded
     }
 
     fn encode(&self, out: &mut Vec<u8>) {

@@ -1,7 +1,7 @@
 //! Writing metrics.jsonl.
 
 use super::entry::Entry;
-use super::row::{Head, NonFinite, last_of_each, write_number};
+use super::row::{Head, NonFinite, write_number};
 use super::survey::Survey;
 use super::tally::Tally;
 use crate::imports::{File, Imports, Part};
@@ -11,7 +11,7 @@ use crate::lines::{Found, Lines};
 use crate::statistics::Statistics;
 use crate::structured::LARGEST_RECORD;
 use crate::timestamp::Timestamps;
-use crate::value::{Field, Value};
+use crate::value::{Field, ValueRef, each, last_of_each};
 use crate::wandb::{Encoder, RunInfo};
 use crate::{Error, Result};
 
@@ -58,6 +58,8 @@ struct ColumnSet {
     columns: Vec<Column>,
     /// What writing a row takes of each.
     prepared: Vec<Prepared>,
+    /// The first that has no statistics, since there are too many metrics.
+    uncounted: Option<usize>,
 }
 
 /// A column, prepared to be written.
@@ -153,7 +155,8 @@ impl<I: Imports> MetricsLogger<I> {
                 number: self.tally.number(&column.name),
             });
         }
-        self.columns.push(ColumnSet { columns, prepared });
+        let uncounted = prepared.iter().position(|column| column.number.is_none());
+        self.columns.push(ColumnSet { columns, prepared, uncounted });
         Ok((self.columns.len() - 1) as u32)
     }
 
@@ -174,7 +177,8 @@ impl<I: Imports> MetricsLogger<I> {
     ) -> Result<()> {
         self.line.clear();
         self.write_row(columns, time, step, epoch, values)?;
-        self.append()
+        self.append()?;
+        self.tell_uncounted(columns)
     }
 
     /// Log many rows in one write. An epoch of NaN is none.
@@ -203,7 +207,18 @@ impl<I: Imports> MetricsLogger<I> {
             let values = &values[row * width..(row + 1) * width];
             self.write_row(columns, times[row], steps[row], epochs[row], values)?;
         }
-        self.append()
+        self.append()?;
+        self.tell_uncounted(columns)
+    }
+
+    /// An error if one of the columns is a metric too many to be counted.
+    #[inline]
+    fn tell_uncounted(&self, columns: u32) -> Result<()> {
+        let set = self.column_set(columns)?;
+        match set.uncounted {
+            None => Ok(()),
+            Some(at) => Err(uncounted(&set.columns[at].name)),
+        }
     }
 
     /// Log a step's metrics by name; a later one of the same name wins.
@@ -221,7 +236,7 @@ impl<I: Imports> MetricsLogger<I> {
             .write(&mut self.line, &mut self.timestamps);
         self.write_fields("metrics", metrics)?;
         let mut refused = None;
-        for (name, value) in last_of_each(metrics) {
+        for (name, value) in last_of_each(each(metrics)) {
             let Some(sample) = value.as_number() else { continue };
             match self.tally.number(name) {
                 Some(number) => self.tally.add(number, step, sample),
@@ -233,11 +248,7 @@ impl<I: Imports> MetricsLogger<I> {
         self.append()?;
         match refused {
             None => Ok(()),
-            Some(name) => Err(Error::Limit(format!(
-                "more than {} distinct metrics: {name:?} is kept in metrics.jsonl but has no \
-                 statistics; log fewer names",
-                super::MOST_METRICS
-            ))),
+            Some(name) => Err(uncounted(name)),
         }
     }
 
@@ -368,7 +379,7 @@ impl<I: Imports> MetricsLogger<I> {
         line.push_str(member);
         line.push_str("\":{");
         let mut first = true;
-        for (name, value) in last_of_each(fields) {
+        for (name, value) in last_of_each(each(fields)) {
             if !first {
                 line.push(',');
             }
@@ -379,8 +390,8 @@ impl<I: Imports> MetricsLogger<I> {
             line.push(':');
             let start = line.len();
             json::write_value(line, value);
-            if let Value::Float(float) = value {
-                self.non_finite.note(&line[key], *float);
+            if let ValueRef::Float(float) = value {
+                self.non_finite.note(&line[key], float);
             }
             if let Some(wandb) = &mut self.wandb {
                 wandb.note(name, &line[start..], value.as_number().unwrap_or(0.0));
@@ -463,11 +474,21 @@ impl<I: Imports> MetricsLogger<I> {
             let gone_over = entry.attempt < self.attempt
                 && matches!((cut, entry.step), (Some(cut), Some(step)) if cut <= step);
             if !gone_over && !index.attempts.supersede(&entry) {
-                let _ = tally.add_entry(&entry, &|_| true, &mut |_, _| {});
+                let _ = tally.add_entry(&entry, &mut |_, _| {});
             }
         }
         Ok(tally)
     }
+}
+
+/// What is told of a metric that is one too many.
+#[cold]
+fn uncounted(name: &str) -> Error {
+    Error::Limit(format!(
+        "more than {} distinct metrics: {name:?} is kept in metrics.jsonl but has no statistics; log \
+         fewer names",
+        super::MOST_METRICS
+    ))
 }
 
 impl Wandb {

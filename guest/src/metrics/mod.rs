@@ -6,6 +6,7 @@ mod index;
 mod logger;
 mod reader;
 mod row;
+mod scan;
 mod survey;
 mod tally;
 #[cfg(test)]

@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 
 use super::attempts::Attempts;
-use super::entry::Entry;
+use super::entry::{Entry, Place};
 use super::index::Stretch;
+use super::scan::Scanner;
 use super::survey::Survey;
 use super::tally::Tally;
 use crate::imports::{File, Imports, Part};
@@ -25,7 +26,7 @@ pub struct Query {
 }
 
 impl Query {
-    fn takes(&self, entry: &Entry<'_>) -> bool {
+    fn takes(&self, entry: &Place) -> bool {
         match entry.step {
             Some(step) => {
                 self.first_step.is_none_or(|first| first <= step)
@@ -213,28 +214,18 @@ impl<I: Imports> MetricsReader<I> {
         {
             return Ok(survey.index.tally.only(names));
         }
-        let mut tally = Tally::default();
-        let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
-        self.each_taken(&mut |entry| {
-            // Damage was counted by the survey.
-            let _ = tally.add_entry(entry, &wanted, &mut |_, _| {});
-        })?;
-        Ok(tally)
+        Ok(self.take(&mut |_, _| {})?.only(names))
     }
 
     /// Every metric's statistics, and each thinned out to at most `points` points.
     pub fn overview(&mut self, points: usize) -> Result<(Tally, Vec<Series>)> {
-        let mut tally = Tally::default();
         let mut thinned: Vec<Thinned> = Vec::new();
-        self.each_taken(&mut |entry| {
-            // Damage was counted by the survey.
-            let _ = tally.add_entry(entry, &|_| true, &mut |number, sample| {
-                let number = number as usize;
-                if thinned.len() <= number {
-                    thinned.resize_with(number + 1, Thinned::default);
-                }
-                thinned[number].add(sample);
-            });
+        let tally = self.take(&mut |number, sample| {
+            let number = number as usize;
+            if thinned.len() <= number {
+                thinned.resize_with(number + 1, Thinned::default);
+            }
+            thinned[number].add(sample);
         })?;
         let series = thinned
             .iter()
@@ -260,7 +251,7 @@ impl<I: Imports> MetricsReader<I> {
                 let Ok(Found { text, record: entry, .. }) = line.read(Entry::read) else {
                     continue;
                 };
-                if self.query.takes(&entry) && !self.attempts.supersede(&entry) {
+                if self.takes(&entry) {
                     cursor.step = entry.step.unwrap_or(cursor.step);
                     cursor.next = Some(text.to_owned());
                     return Ok(());
@@ -271,20 +262,33 @@ impl<I: Imports> MetricsReader<I> {
         }
     }
 
-    /// Pass over the entries that the query asks for.
-    fn each_taken(&self, visit: &mut dyn FnMut(&Entry<'_>)) -> Result<()> {
+    /// The statistics of the entries that the query asks for; each sample is shown with its metric's number.
+    fn take(&self, sample: &mut dyn FnMut(u32, f64)) -> Result<Tally> {
+        let mut tally = Tally::default();
+        let mut scanner = Scanner::default();
         for survey in &self.surveys {
             for (from, to) in ranges(survey, &self.query) {
                 let mut lines = Lines::range(&self.imports, File::Metrics, survey.part, from, to);
                 while let Some(line) = lines.next()? {
-                    let Ok(Found { record: entry, .. }) = line.read(Entry::read) else { continue };
-                    if self.query.takes(&entry) && !self.attempts.supersede(&entry) {
-                        visit(&entry);
+                    if let Some(place) = scanner.read(&line, &mut tally) {
+                        if self.takes(&place) {
+                            tally.add_samples(&place, scanner.samples(), sample);
+                        }
+                    } else if let Ok(Found { record: entry, .. }) = line.read(Entry::read)
+                        && self.takes(&entry)
+                    {
+                        // Damage was counted by the survey.
+                        let _ = tally.add_entry(&entry, sample);
                     }
                 }
             }
         }
-        Ok(())
+        Ok(tally)
+    }
+
+    /// Whether the query asks for an entry, and no later attempt went over it again.
+    fn takes(&self, entry: &Place) -> bool {
+        self.query.takes(entry) && !self.attempts.supersede(entry)
     }
 }
 

@@ -1,11 +1,8 @@
 //! One line of metrics.jsonl, written.
 
-use std::collections::HashMap;
-
 use crate::json;
 use crate::line_buffer::{LineBuffer, Piece};
 use crate::timestamp::Timestamps;
-use crate::value::{Field, Value};
 
 /// The largest float below which every whole number is exact: 2^53.
 const EXACT: f64 = 9_007_199_254_740_992.0;
@@ -55,22 +52,6 @@ pub(super) fn write_number(line: &mut LineBuffer, number: f64) {
     } else {
         json::write_float(line, number);
     }
-}
-
-/// The fields that no later one of the same name replaces.
-pub(super) fn last_of_each(fields: &[Field]) -> impl Iterator<Item = (&str, &Value)> {
-    /// Up to here comparing every pair is faster than a table.
-    const FEW: usize = 32;
-    let last: Option<HashMap<&str, usize>> = (fields.len() > FEW)
-        .then(|| fields.iter().enumerate().map(|(at, (name, _))| (name.as_str(), at)).collect());
-    fields
-        .iter()
-        .enumerate()
-        .filter(move |(at, (name, _))| match &last {
-            Some(last) => last.get(name.as_str()) == Some(at),
-            None => !fields[at + 1..].iter().any(|(later, _)| later == name),
-        })
-        .map(|(_, (name, value))| (name.as_str(), value))
 }
 
 /// Collects `,"non_finite":{…}` while the metrics of a line are written.

@@ -1,8 +1,9 @@
 //! One pass over a part of metrics.jsonl: from its index where there is one, from its lines where not.
 
 use super::attempts::Attempts;
-use super::entry::Entry;
+use super::entry::{Entry, Place};
 use super::index::{Index, STRETCH, Stretch};
+use super::scan::Scanner;
 use crate::Result;
 use crate::imports::{File, Imports, Part};
 use crate::lines::{Found, Lines};
@@ -64,11 +65,24 @@ impl Survey {
         let known_attempts = self.index.attempts.clone();
         let surveyed = from == 0 && known_attempts.latest().is_some();
         let mut lines = Lines::range(imports, File::Metrics, self.part, from, self.size);
+        let mut scanner = Scanner::default();
         while let Some(line) = lines.next()? {
             let number = self.index.lines + line.number;
             let index = &mut self.index;
             if index.stretches.last().is_none_or(|last| line.offset >= last.offset + STRETCH) {
                 index.stretches.push(Stretch { offset: line.offset, steps: (u64::MAX, 0) });
+            }
+            index.gaps |= line.offset != index.covered;
+            let torn = line.torn;
+            if let Some(place) = scanner.read(&line, &mut index.tally) {
+                if !surveyed && !self.take_in_order(&place) {
+                    return Ok(false);
+                }
+                if self.index.counts(&place) {
+                    self.index.tally.add_samples(&place, scanner.samples(), &mut |_, _| {});
+                }
+                self.index.covered = line.offset + line.length;
+                continue;
             }
             let (entry, problem) = match line.read(Entry::read) {
                 Ok(Found { record, fragment, .. }) => (Some(record), fragment.map(|(_, p)| p)),
@@ -78,21 +92,13 @@ impl Survey {
                 index.damaged += 1;
                 self.first_damage.get_or_insert((number, problem));
             }
-            self.index.gaps |= line.offset != self.index.covered;
-            let torn = line.torn;
             if let Some(entry) = entry {
                 if !surveyed && !self.take_in_order(&entry) {
                     return Ok(false);
                 }
-                let index = &mut self.index;
-                if let (Some(step), Some(stretch)) = (entry.step, index.stretches.last_mut()) {
-                    stretch.steps = (stretch.steps.0.min(step), stretch.steps.1.max(step));
-                }
-                if index.attempts.supersede(&entry) {
-                    index.superseded = true;
-                } else {
+                if self.index.counts(&entry) {
                     // What is wrong with a number is told by whoever reads the entry itself.
-                    let _ = index.tally.add_entry(&entry, &|_| true, &mut |_, _| {});
+                    let _ = self.index.tally.add_entry(&entry, &mut |_, _| {});
                 }
             }
             if !torn {
@@ -105,7 +111,7 @@ impl Survey {
 
     /// Note an entry whose place among the attempts was not known before; false if it supersedes one
     /// before it.
-    fn take_in_order(&mut self, entry: &Entry<'_>) -> bool {
+    fn take_in_order(&mut self, entry: &Place) -> bool {
         let index = &mut self.index;
         if index.attempts.has_before(entry.attempt) && index.attempts.begins_lower(entry) {
             let over_again = match entry.step {

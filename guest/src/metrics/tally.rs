@@ -1,7 +1,7 @@
 //! Statistics by metric name.
 
 use super::MOST_METRICS;
-use super::entry::{Entry, Number};
+use super::entry::{Entry, Number, Place};
 use crate::json::{Problem, unescape};
 use crate::names::Names;
 use crate::statistics::Statistics;
@@ -37,12 +37,10 @@ impl Tally {
         self.statistics[number as usize].add(step, sample);
     }
 
-    /// Take in every number of an entry's metrics. Summaries are no samples. `wanted` says which metrics
-    /// count.
+    /// Take in every number of an entry's metrics, and show it. Summaries are no samples.
     pub fn add_entry(
         &mut self,
         entry: &Entry<'_>,
-        wanted: &dyn Fn(&str) -> bool,
         sample: &mut dyn FnMut(u32, f64),
     ) -> Result<(), Problem> {
         let Some(step) = entry.step else { return Ok(()) };
@@ -52,10 +50,7 @@ impl Tally {
             let known = known.filter(|&known| self.names.name(known) == raw);
             let known = match known {
                 Some(known) => Some(known),
-                None => {
-                    let name = unescape(raw);
-                    if wanted(&name) { self.number(&name) } else { None }
-                }
+                None => self.number(&unescape(raw)),
             };
             let Some(known) = known else { return };
             self.order.truncate(place.max(self.order.len().min(place + 1)));
@@ -70,6 +65,19 @@ impl Tally {
             self.add(known, step, value);
             sample(known, value);
         })
+    }
+
+    /// Take in a step's metrics, by number, and show them.
+    pub(super) fn add_samples(
+        &mut self,
+        entry: &Place,
+        samples: &[(u32, f64)],
+        sample: &mut dyn FnMut(u32, f64),
+    ) {
+        for &(number, value) in samples {
+            self.add(number, entry.step.unwrap_or(0), value);
+            sample(number, value);
+        }
     }
 
     /// Put in a metric's statistics; none if there are too many.

@@ -137,6 +137,12 @@ fn names_beyond_the_bound_are_kept_and_told() {
     assert!(error.to_string().contains("8192"), "{error}");
     let last = lines(&memory, everything(false), 1 << 20).pop().unwrap();
     assert!(last.contains("\"m8192\":1"), "the record is kept");
+    let column = |name: &str| Column { name: name.into(), kind: Kind::Integer };
+    let columns = logger.columns(vec![column("m0"), column("m8193")]).unwrap();
+    let error = logger.log_row(columns, 0, 3, f64::NAN, &[1.0, 2.0]).unwrap_err();
+    assert!(error.to_string().contains("m8193"), "{error}");
+    let last = lines(&memory, everything(false), 1 << 20).pop().unwrap();
+    assert!(last.contains("\"m8193\":2"), "the row is kept");
 }
 
 #[test]

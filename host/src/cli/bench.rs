@@ -16,6 +16,7 @@ use model_foundry::{
 };
 use model_foundry_guest as logic;
 use model_foundry_guest::imports::Imports as _;
+use model_foundry_guest::value::each;
 use serde::Serialize;
 
 use super::terminal::{FAINT, PLAIN, STRONG, number};
@@ -355,7 +356,10 @@ fn structured(folder: &Path, config: &LoggingConfig) -> Result<(f64, f64)> {
         2_000,
         |step| Ok(logger.log(Level::Debug, "a step was made", &fields(step))?),
         |step| {
-            native.log(Level::Debug, "a step was made", &fields(step)).map(drop).map_err(Into::into)
+            native
+                .log(imports.now(), Level::Debug, "a step was made", each(&fields(step)))
+                .map(drop)
+                .map_err(Into::into)
         },
     )
 }

@@ -323,6 +323,7 @@ impl RunBuilder {
                 folder,
                 dir,
                 manifest: Mutex::new(manifest),
+                shapes: Mutex::default(),
                 attempt: Mutex::new(attempt),
                 config,
                 least,

@@ -1,0 +1,269 @@
+//! Lines of steps as this program writes them, read in one pass.
+//!
+//! Surveying a long file is a matter of how fast its lines are read. Nearly all of them have the members that
+//! the logger writes, in its order and without white space, and the metrics of the line before; such a line
+//! is read here from its first byte to its last, with no slice looked at twice. Any other (a summary, a
+//! metric that is no number or not finite, an escape in a name, damage) is left to [`Entry::read`], which
+//! reads whatever is JSON and says what is wrong with the rest.
+//!
+//! [`Entry::read`]: super::entry::Entry::read
+
+use super::entry::Place;
+use super::tally::Tally;
+use crate::lines::Line;
+
+/// Reads lines, and remembers the names of the metrics.
+#[derive(Default)]
+pub(super) struct Scanner {
+    /// Of the latest line that was read: its metrics' numbers in the tally, and their values.
+    samples: Vec<(u32, f64)>,
+    /// What stands before the values of the latest lines: `"name":`, and the metric's number.
+    keys: Vec<(Vec<u8>, u32)>,
+}
+
+impl Scanner {
+    /// Read a line; none if it is of another shape. Its metrics are `samples` then.
+    pub(super) fn read(&mut self, line: &Line<'_>, tally: &mut Tally) -> Option<Place> {
+        if line.torn { None } else { self.read_whole(line.bytes, tally) }
+    }
+
+    fn read_whole(&mut self, line: &[u8], tally: &mut Tally) -> Option<Place> {
+        let mut rest = line.strip_prefix(b"{\"timestamp\":\"")?;
+        let timestamp = rest.split_off(..crate::timestamp::LENGTH)?;
+        let is_of_time = |byte: &u8| matches!(byte, b'0'..=b':' | b'-' | b'T' | b'.' | b'Z');
+        if !timestamp.iter().all(is_of_time) {
+            return None;
+        }
+        rest = rest.strip_prefix(b"\",\"step\":")?;
+        let step = Some(whole(&mut rest)?);
+        let epoch = match rest.strip_prefix(b",\"epoch\":") {
+            Some(after) => {
+                rest = after;
+                Some(number(&mut rest)?)
+            }
+            None => None,
+        };
+        let attempt = match rest.strip_prefix(b",\"attempt\":") {
+            Some(after) => {
+                rest = after;
+                u32::try_from(whole(&mut rest)?).ok()?
+            }
+            None => 1,
+        };
+        rest = rest.strip_prefix(b",\"metrics\":{")?;
+        self.samples.clear();
+        loop {
+            let number_of = self.key(&mut rest, tally)?;
+            self.samples.push((number_of, number(&mut rest)?));
+            match rest {
+                [b',', after @ ..] => rest = after,
+                b"}}" => return Some(Place { step, epoch, attempt }),
+                _ => return None,
+            }
+        }
+    }
+
+    /// The metrics of the line that was read last.
+    pub(super) fn samples(&self) -> &[(u32, f64)] {
+        &self.samples
+    }
+
+    /// The number of the metric whose key comes next.
+    fn key(&mut self, rest: &mut &[u8], tally: &mut Tally) -> Option<u32> {
+        let place = self.samples.len();
+        if let Some((key, number)) = self.keys.get(place)
+            && let Some(after) = rest.strip_prefix(&**key)
+        {
+            *rest = after;
+            return Some(*number);
+        }
+        let name = rest.strip_prefix(b"\"")?;
+        let end = name.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..0x20))?;
+        let (name, after) = name.split_at(end);
+        let after = after.strip_prefix(b"\":")?;
+        let number = tally.number(std::str::from_utf8(name).ok()?)?;
+        self.keys.truncate(place);
+        self.keys.push((rest[..rest.len() - after.len()].to_vec(), number));
+        *rest = after;
+        Some(number)
+    }
+}
+
+/// A whole number without a sign.
+fn whole(rest: &mut &[u8]) -> Option<u64> {
+    let mut number = 0_u64;
+    let mut length = 0;
+    while let Some(digit) = rest.get(length).map(|byte| byte.wrapping_sub(b'0')).filter(|d| *d < 10)
+    {
+        number = number.checked_mul(10)?.checked_add(digit.into())?;
+        length += 1;
+    }
+    let leads_with_zero = length > 1 && rest[0] == b'0';
+    *rest = &rest[length..];
+    (length > 0 && !leads_with_zero).then_some(number)
+}
+
+/// A number as JSON has it.
+///
+/// Where its digits make a whole number that a float holds, and its power of ten is one as well, one
+/// multiplication or division rounds once and right (W. D. Clinger, "How to read floating point numbers
+/// accurately", 1990). The standard library reads the others.
+fn number(rest: &mut &[u8]) -> Option<f64> {
+    /// The powers of ten that a float holds.
+    const POWERS: [f64; 23] = [
+        1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
+        1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
+    ];
+    /// Below it every whole number is one.
+    const EXACT: u64 = 1 << 53;
+    let text = *rest;
+    let is_negative = text.first() == Some(&b'-');
+    let start = usize::from(is_negative);
+    let mut digits = 0_u64;
+    let mut read_digits = |mut at: usize| {
+        while let Some(digit) = text.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|d| *d < 10)
+        {
+            // More than 19 digits are not looked at.
+            digits = digits.wrapping_mul(10).wrapping_add(digit.into());
+            at += 1;
+        }
+        at
+    };
+    let mut at = read_digits(start);
+    let whole = at - start;
+    if whole == 0 || (whole > 1 && text[start] == b'0') {
+        return None;
+    }
+    let mut behind_point = 0;
+    if text.get(at) == Some(&b'.') {
+        let point = at + 1;
+        at = read_digits(point);
+        behind_point = at - point;
+        if behind_point == 0 {
+            return None;
+        }
+    }
+    let mut power = -(behind_point as i64);
+    if let Some(b'e' | b'E') = text.get(at) {
+        at += 1;
+        let is_small = text.get(at) == Some(&b'-');
+        at += usize::from(is_small || text.get(at) == Some(&b'+'));
+        let mut exponent = &text[at..];
+        let before = exponent.len();
+        // Leading zeros are allowed here, and not worth a path of their own.
+        let magnitude = i64::try_from(whole_digits(&mut exponent)?).ok()?;
+        at += before - exponent.len();
+        power += if is_small { -magnitude } else { magnitude };
+    }
+    *rest = &text[at..];
+    let factor = POWERS.get(power.unsigned_abs() as usize);
+    if let Some(factor) = factor.filter(|_| digits <= EXACT && whole + behind_point <= 19) {
+        let magnitude = if power < 0 { digits as f64 / factor } else { digits as f64 * factor };
+        return Some(if is_negative { -magnitude } else { magnitude });
+    }
+    std::str::from_utf8(&text[..at]).ok()?.parse().ok()
+}
+
+/// Digits, at least one.
+fn whole_digits(rest: &mut &[u8]) -> Option<u64> {
+    let length = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let digits = rest.split_off(..length)?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::entry::Entry;
+    use crate::metrics::entry::Number;
+    use proptest::prelude::*;
+
+    /// What the general reader makes of a line: a step's place, and its numbers by name.
+    fn read(line: &str) -> Option<(Place, Vec<(String, u64)>)> {
+        let entry = Entry::read(line).ok()?;
+        let mut numbers = Vec::new();
+        entry
+            .numbers(&mut |name, number| {
+                if let Number::Finite(value) = number {
+                    numbers.push((crate::json::unescape(name).into_owned(), value.to_bits()));
+                }
+            })
+            .ok()?;
+        Some((entry.place, numbers))
+    }
+
+    fn scanned(
+        scanner: &mut Scanner,
+        tally: &mut Tally,
+        line: &str,
+    ) -> Option<(Place, Vec<(String, u64)>)> {
+        let place = scanner.read_whole(line.as_bytes(), tally)?;
+        let named = scanner.samples().iter();
+        let named = named.map(|(number, value)| (tally.name(*number).to_owned(), value.to_bits()));
+        Some((place, named.collect()))
+    }
+
+    const LINE: &str = "{\"timestamp\":\"2026-11-22T10:16:55.123456Z\",\"step\":12,\"epoch\":0.5,\
+                        \"attempt\":2,\"metrics\":{\"loss\":2.031,\"lr\":3e-4}}";
+
+    #[test]
+    fn a_line_as_it_is_written_is_read() {
+        let (mut scanner, mut tally) = (Scanner::default(), Tally::default());
+        for _ in 0..2 {
+            assert_eq!(scanned(&mut scanner, &mut tally, LINE), read(LINE));
+            assert!(scanned(&mut scanner, &mut tally, LINE).is_some());
+        }
+        let other = LINE.replace("loss", "val/löss");
+        assert_eq!(scanned(&mut scanner, &mut tally, &other), read(&other));
+    }
+
+    #[test]
+    fn a_line_of_another_shape_is_left_to_the_general_reader() {
+        for (from, to) in [
+            ("2.031", "null"),
+            ("2.031", "\"text\""),
+            ("2.031", "02.031"),
+            ("2.031", "2."),
+            ("2.031", "-"),
+            ("2.031", "2e"),
+            ("\"loss\"", "\"lo\\u0073s\""),
+            ("\"loss\"", "\"lo\u{1}s\""),
+            ("12,", "012,"),
+            ("12,", "99999999999999999999,"),
+            ("{\"loss\":2.031,\"lr\":3e-4}", "{}"),
+            ("3e-4}}", "3e-4}} "),
+            ("3e-4}}", "3e-4}"),
+            ("3e-4}}", "3e-4},\"non_finite\":{}}"),
+            ("123456Z", "12345\\n"),
+            ("\"step\"", "\"epoch\""),
+        ] {
+            let line = LINE.replace(from, to);
+            let read = Scanner::default().read_whole(line.as_bytes(), &mut Tally::default());
+            assert_eq!(read, None, "{line}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_it_reads_the_general_reader_reads_alike(
+            line in r#"\{"timestamp":"2026-11-22T10:16:55.123456Z","step":[0-9]{1,3}(,"epoch":[0-9.e-]{1,4})?(,"attempt":[1-9])?,"metrics":\{"[a-c/é]{0,3}":-?[0-9.eE+-]{1,25}(,"[a-c]{1,2}":[0-9.e-]{1,20}){0,3}\}\}"#,
+        ) {
+            let (mut scanner, mut tally) = (Scanner::default(), Tally::default());
+            if let Some(scanned) = scanned(&mut scanner, &mut tally, &line) {
+                prop_assert_eq!(Some(scanned), read(&line), "{}", line);
+            }
+        }
+
+        #[test]
+        fn numbers_are_read_as_the_standard_library_reads_them(
+            float in any::<f64>().prop_filter("JSON", |float| float.is_finite()),
+            short in -99_999_i64..99_999, places in 0..26_i32,
+        ) {
+            for text in [format!("{float:?}"), format!("{float:e}"), format!("{short}e-{places}"), format!("{short}E+{places}")] {
+                let mut rest = text.as_bytes();
+                prop_assert_eq!(number(&mut rest).map(f64::to_bits), text.parse().ok().map(f64::to_bits), "{}", text);
+                prop_assert!(rest.is_empty());
+            }
+        }
+    }
+}
