@@ -3,6 +3,8 @@
 //! The sandboxed component and the same logic linked natively take turns in one process, so that a noisy
 //! machine hits both alike; each figure is the median over the turns.
 
+mod workloads;
+
 use std::hint::black_box;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,21 +12,18 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use model_foundry::{
-    Clock, Columns, Console, Disk, Durability, Level, LoggingConfig, NativeImports, Query, Run,
-    RunReader, Value, fields,
-};
-use model_foundry_guest as logic;
-use model_foundry_guest::imports::Imports as _;
-use model_foundry_guest::value::each;
+use model_foundry::{Durability, fields};
 use serde::Serialize;
 
+use self::workloads::{
+    BATCH, Batches, Disabled, Long, NAMES, Records, Steps, config, open, values,
+};
 use super::terminal::{FAINT, PLAIN, STRONG, number};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// How many steps the run has that is reopened and read back
-    #[arg(long, value_name = "N", default_value_t = 200_000)]
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     steps: u64,
 
     /// Where the files go for the time being: the disk to be measured [default: the system's folder for
@@ -52,6 +51,8 @@ struct Figures {
     structured_ns: f64,
     structured_native_ns: f64,
     disabled_ns: f64,
+    loop_immediate_percent: f64,
+    loop_buffered_percent: f64,
     reopen_indexed_ms: f64,
     scan_mb_per_s: f64,
     history_mb_per_s: f64,
@@ -60,14 +61,6 @@ struct Figures {
     start_ms: f64,
     file_mb: f64,
     steps: u64,
-}
-
-/// A step as a small training has it.
-const NAMES: [&str; 5] = ["loss", "grad_norm", "learning_rate", "tokens_per_second", "accuracy"];
-
-fn values(step: u64) -> [f64; 5] {
-    let x = step as f64;
-    [2.0 / (1.0 + x * 1e-3) + x.sin() * 1e-2, 1.2 + x.cos() * 0.1, 3e-4, 51_234.25, 0.731]
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
@@ -125,6 +118,11 @@ fn print(out: &mut impl std::io::Write, f: &Figures) -> std::io::Result<()> {
         ratio(f.structured_ns, f.structured_native_ns),
     )?;
     row("a record below the level", format!("{:.1} ns", f.disabled_ns), String::new())?;
+    row(
+        "time lost at 1,000 steps a second, immediate",
+        format!("{:.3} %", f.loop_immediate_percent),
+        format!("buffered {:.3} %", f.loop_buffered_percent),
+    )?;
     let run = format!("{} steps, {:.0} MB", super::terminal::count(f.steps), f.file_mb);
     row("reopen, with the index", format!("{:.1} ms", f.reopen_indexed_ms), run)?;
     row("read without an index", format!("{:.0} MB/s", f.scan_mb_per_s), String::new())?;
@@ -139,16 +137,18 @@ fn print(out: &mut impl std::io::Write, f: &Figures) -> std::io::Result<()> {
 }
 
 fn measure(folder: &Path, steps: u64) -> Result<Figures> {
-    let config = LoggingConfig { log_to_wandb: false, ..LoggingConfig::default() };
-    let (step_immediate_ns, step_native_ns) = one_step(folder, "step", &config, false)?;
-    let (step_discarded_ns, step_native_discarded_ns) = one_step(folder, "discard", &config, true)?;
-    let (step_buffered_ns, step_native_batch_ns) = batches(folder, &config)?;
-    let buffered = LoggingConfig { durability: Durability::Buffered, ..config.clone() };
-    let (enqueue_p50_ns, enqueue_p999_ns) = enqueue(folder, &buffered)?;
-    let threads_8_ratio = threads(folder, &buffered)?;
-    let (structured_ns, structured_native_ns) = structured(folder, &config)?;
-    let disabled_ns = disabled(folder, &config)?;
-    let long = Long::write(folder, &config, steps)?;
+    let (step_immediate_ns, step_native_ns) = one_step(folder, "step", false)?;
+    let (step_discarded_ns, step_native_discarded_ns) = one_step(folder, "discard", true)?;
+    let (step_buffered_ns, step_native_batch_ns) = batches(folder)?;
+    let (enqueue_p50_ns, enqueue_p999_ns) = enqueue(folder)?;
+    let threads_8_ratio = threads(folder)?;
+    let (structured_ns, structured_native_ns) = structured(folder)?;
+    let disabled_ns = disabled(folder)?;
+    let loop_immediate_percent = training_loop(folder, Durability::Immediate)?;
+    let loop_buffered_percent = training_loop(folder, Durability::Buffered)?;
+    let long = Long::write(folder, steps)?;
+    let (first, last) = long.some_steps();
+    let folder_of_long = long.folder.display().to_string();
     Ok(Figures {
         step_immediate_ns,
         step_native_ns,
@@ -162,60 +162,44 @@ fn measure(folder: &Path, steps: u64) -> Result<Figures> {
         structured_ns,
         structured_native_ns,
         disabled_ns,
-        scan_mb_per_s: long.scan()?,
-        reopen_indexed_ms: long.reopen()?,
-        history_mb_per_s: long.history()?,
-        range_ms: long.process(&["history", "--steps", &long.some_steps()])?,
-        stats_ms: long.process(&["stats"])?,
-        start_ms: start(folder, &config)?,
+        loop_immediate_percent,
+        loop_buffered_percent,
+        scan_mb_per_s: scan(&long)?,
+        reopen_indexed_ms: milliseconds(5, || long.reopen())?,
+        history_mb_per_s: long.bytes as f64 / 1e3 / milliseconds(3, || long.history())?,
+        range_ms: process(&[
+            "history",
+            &folder_of_long,
+            "--steps",
+            &format!("{first}..{last}"),
+            "--json",
+        ])?,
+        stats_ms: process(&["stats", &folder_of_long, "loss", "--json"])?,
+        start_ms: start(folder)?,
         file_mb: long.bytes as f64 / 1e6,
         steps,
     })
 }
 
-fn open(folder: &Path, name: &str, config: &LoggingConfig) -> Result<Run> {
-    let builder = Run::builder(name).folder(folder.join(name)).console(Console::Silent);
-    Ok(builder.config(config.clone()).open()?)
-}
-
-/// A native folder beside the component's.
-fn native(folder: &Path, name: &str, disk: Option<Box<dyn Disk>>) -> Result<NativeImports> {
-    let folder = folder.join(name).join("native");
-    std::fs::create_dir_all(&folder)?;
-    Ok(NativeImports::open(&folder, Clock::System, disk)?)
-}
-
-/// Takes everything and keeps nothing.
-struct Nothing;
-
-impl Disk for Nothing {
-    fn write(&mut self, _: &std::fs::File, bytes: &[u8]) -> std::io::Result<usize> {
-        Ok(black_box(bytes).len())
-    }
-
-    fn sync(&mut self, _: &std::fs::File) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 /// Two pieces of work by turns: the median time of one call of each, in nanoseconds.
-fn by_turns(
+fn by_turns<W>(
     calls: u64,
-    mut one: impl FnMut(u64) -> Result<()>,
-    mut other: impl FnMut(u64) -> Result<()>,
+    work: &mut W,
+    one: fn(&mut W, u64) -> Result<()>,
+    other: fn(&mut W, u64) -> Result<()>,
 ) -> Result<(f64, f64)> {
     const TURNS: u64 = 31;
     let mut times = (Vec::new(), Vec::new());
-    let time = |work: &mut dyn FnMut(u64) -> Result<()>, from: u64| -> Result<f64> {
+    let mut time = |call: fn(&mut W, u64) -> Result<()>, from: u64| -> Result<f64> {
         let start = Instant::now();
-        for call in from..from + calls {
-            work(call)?;
+        for number in from..from + calls {
+            call(work, number)?;
         }
         Ok(start.elapsed().as_nanos() as f64 / calls as f64)
     };
     for turn in 0..TURNS {
-        times.0.push(time(&mut one, turn * calls)?);
-        times.1.push(time(&mut other, turn * calls)?);
+        times.0.push(time(one, turn * calls)?);
+        times.1.push(time(other, turn * calls)?);
     }
     Ok((median(&mut times.0), median(&mut times.1)))
 }
@@ -225,70 +209,43 @@ fn median(times: &mut [f64]) -> f64 {
     times[times.len() / 2]
 }
 
-fn native_metrics(
-    imports: &NativeImports,
-) -> Result<(logic::metrics::MetricsLogger<NativeImports>, u32)> {
-    use logic::metrics::{Column, Kind, MetricsLogger, Options};
-    let part = logic::imports::Part { rank: None, rotated: 0 };
-    let mut logger = MetricsLogger::open(imports, Options { attempt: 1, part, wandb: None })?;
-    let column = |name: &str| Column { name: name.to_owned(), kind: Kind::Float };
-    let columns = logger.columns(NAMES.map(column).to_vec())?;
-    Ok((logger, columns))
-}
-
-fn one_step(
-    folder: &Path,
-    name: &str,
-    config: &LoggingConfig,
-    discard: bool,
-) -> Result<(f64, f64)> {
-    let disk = || -> Option<Box<dyn Disk>> { if discard { Some(Box::new(Nothing)) } else { None } };
-    let mut builder = Run::builder(name).folder(folder.join(name)).console(Console::Silent);
-    if let Some(disk) = disk() {
-        builder = builder.disk(disk);
+/// The median time of some rounds, what they return still there.
+fn milliseconds<R>(rounds: u32, mut work: impl FnMut() -> Result<R>) -> Result<f64> {
+    let mut times = Vec::new();
+    for _ in 0..rounds {
+        let start = Instant::now();
+        let _done = black_box(work()?);
+        times.push(start.elapsed().as_secs_f64() * 1e3);
     }
-    let run = builder.config(config.clone()).open()?;
-    let columns = run.metrics().columns(&NAMES)?;
-    let imports = native(folder, name, disk())?;
-    let (mut logger, numbers) = native_metrics(&imports)?;
-    by_turns(
-        4_000,
-        |step| Ok(columns.log(step, 0.0, &values(step))?),
-        |step| Ok(logger.log_row(numbers, imports.now(), step, 0.0, &values(step))?),
-    )
+    Ok(median(&mut times))
 }
 
-/// The background cost of a step: batches of 256 rows in one call.
-fn batches(folder: &Path, config: &LoggingConfig) -> Result<(f64, f64)> {
-    const ROWS: usize = 256;
-    let run = open(folder, "batches", config)?;
-    let columns = run.metrics().columns(&NAMES)?;
-    let imports = native(folder, "batches", None)?;
-    let (mut logger, numbers) = native_metrics(&imports)?;
-    let rows = |call: u64| -> (Vec<u64>, Vec<f64>) {
-        let steps: Vec<u64> = (0..ROWS as u64).map(|row| call * ROWS as u64 + row).collect();
-        let values = steps.iter().flat_map(|&step| values(step)).collect();
-        (steps, values)
-    };
-    let (batch_steps, batch_values) = rows(1);
-    let (times, epochs) = (vec![1_700_000_000_000_000; ROWS], vec![0.0; ROWS]);
-    let (one, other) = by_turns(
-        40,
-        |_| Ok(columns.log_many(&times, &batch_steps, &epochs, &batch_values)?),
-        |_| Ok(logger.log_rows(numbers, &times, &batch_steps, &epochs, &batch_values)?),
-    )?;
-    Ok((one / ROWS as f64, other / ROWS as f64))
+fn one_step(folder: &Path, name: &str, discard: bool) -> Result<(f64, f64)> {
+    let mut steps = Steps::new(folder, name, discard)?;
+    by_turns(4_000, &mut steps, |steps, step| steps.component(step), Steps::native)
 }
 
-/// What a call costs the training thread under `buffered`: the 50th and the 99.9th percentile, less what
-/// it costs to look at the clock.
-fn enqueue(folder: &Path, config: &LoggingConfig) -> Result<(f64, f64)> {
-    const CALLS: usize = 100_000;
-    let run = open(folder, "enqueue", config)?;
-    let columns = run.metrics().columns(&NAMES)?;
+/// The background cost of a step, in batches.
+fn batches(folder: &Path) -> Result<(f64, f64)> {
+    let mut batches = Batches::new(folder, false)?;
+    let (one, other) =
+        by_turns(40, &mut batches, |batches, _| batches.component(), |b, _| b.native())?;
+    Ok((one / BATCH as f64, other / BATCH as f64))
+}
+
+/// What it costs to look at the clock twice, in nanoseconds.
+fn looking() -> f64 {
     let mut empty: Vec<f64> =
-        (0..CALLS).map(|_| black_box(Instant::now()).elapsed().as_nanos() as f64).collect();
-    let looking = median(&mut empty);
+        (0..100_000).map(|_| black_box(Instant::now()).elapsed().as_nanos() as f64).collect();
+    median(&mut empty)
+}
+
+/// What a call costs the training thread under `buffered`: the 50th and the 99.9th percentile.
+fn enqueue(folder: &Path) -> Result<(f64, f64)> {
+    const CALLS: usize = 100_000;
+    let run = open(folder, "enqueue", config(Durability::Buffered))?;
+    let columns = run.metrics().columns(&NAMES)?;
+    let looking = looking();
     let mut waits = Vec::with_capacity(CALLS);
     for step in 0..CALLS as u64 {
         let row = values(step);
@@ -305,170 +262,67 @@ fn enqueue(folder: &Path, config: &LoggingConfig) -> Result<(f64, f64)> {
     Ok((at(0.5), at(0.999)))
 }
 
+/// The share of its time that a loop of a thousand steps a second spends in logging them, in percent.
+fn training_loop(folder: &Path, durability: Durability) -> Result<f64> {
+    const STEP: Duration = Duration::from_millis(1);
+    const STEPS: u32 = 1_500;
+    let run = open(folder, &format!("loop-{durability:?}"), config(durability))?;
+    let columns = run.metrics().columns(&NAMES)?;
+    let looking = Duration::from_nanos(looking() as u64);
+    let mut lost = Duration::ZERO;
+    let start = Instant::now();
+    for step in 0..STEPS {
+        let row = values(step.into());
+        let before = Instant::now();
+        columns.log(step.into(), 0.0, &row)?;
+        lost += before.elapsed().saturating_sub(looking);
+        while start.elapsed() < STEP * (step + 1) {
+            std::hint::spin_loop();
+        }
+    }
+    Ok(100.0 * lost.as_secs_f64() / start.elapsed().as_secs_f64())
+}
+
 /// The rows that 8 threads get kept in a second, by those of one.
-fn threads(folder: &Path, config: &LoggingConfig) -> Result<f64> {
+fn threads(folder: &Path) -> Result<f64> {
     const ROWS: u64 = 160_000;
-    let rate = |threads: u64, round: u64| -> Result<f64> {
-        let run = open(folder, &format!("threads-{threads}-{round}"), config)?;
-        let columns = run.metrics().columns(&NAMES)?;
-        let log = |columns: &Columns, thread: u64| -> Result<()> {
-            for step in 0..ROWS / threads {
-                columns.log(step * threads + thread, 0.0, &values(step))?;
-            }
-            Ok(())
-        };
-        let start = Instant::now();
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..threads)
-                .map(|thread| {
-                    let (columns, log) = (&columns, &log);
-                    scope.spawn(move || log(columns, thread))
-                })
-                .collect();
-            workers.into_iter().try_for_each(|worker| {
-                worker.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?
-            })
-        })?;
-        run.flush();
-        let rate = ROWS as f64 / start.elapsed().as_secs_f64();
-        let kept = run.metrics().statistics("loss")?.count;
-        anyhow::ensure!(kept == ROWS, "{} of {ROWS} rows were lost", ROWS - kept);
-        Ok(rate)
+    let time = |threads: u64, round: u64| {
+        let name = format!("threads-{threads}-{round}");
+        milliseconds(1, || workloads::threads(folder, &name, threads, ROWS))
     };
     let mut ratios = Vec::new();
     for round in 0..5 {
-        let one = rate(1, round)?;
-        ratios.push(rate(8, round)? / one);
+        let one = time(1, round)?;
+        ratios.push(one / time(8, round)?);
     }
     Ok(median(&mut ratios))
 }
 
-fn structured(folder: &Path, config: &LoggingConfig) -> Result<(f64, f64)> {
-    let run = open(folder, "structured", config)?;
-    let logger = run.logger("bench");
-    let imports = native(folder, "structured", None)?;
-    let mut native =
-        logic::structured::StructuredLogger::new(&imports, "bench", config, logger.context());
-    let fields = |step: u64| {
-        fields! { step, loss: 0.25, epoch: 1, phase: "train", accuracy: 0.731 }
-    };
-    by_turns(
-        2_000,
-        |step| Ok(logger.log(Level::Debug, "a step was made", &fields(step))?),
-        |step| {
-            native
-                .log(imports.now(), Level::Debug, "a step was made", each(&fields(step)))
-                .map(drop)
-                .map_err(Into::into)
-        },
-    )
+fn structured(folder: &Path) -> Result<(f64, f64)> {
+    let mut records = Records::new(folder)?;
+    by_turns(2_000, &mut records, |records, step| records.component(step), Records::native)
 }
 
-fn disabled(folder: &Path, config: &LoggingConfig) -> Result<f64> {
-    let config =
-        LoggingConfig { file_level: Level::Info, console_level: Level::Info, ..config.clone() };
-    let run = open(folder, "disabled", &config)?;
-    let logger = run.logger("bench");
-    let fields = [("step".to_owned(), Value::Integer(1))];
-    let (one, _) = by_turns(
-        200_000,
-        |_| Ok(black_box(&logger).debug(black_box("not wanted"), black_box(&fields))?),
-        |_| Ok(()),
-    )?;
+fn disabled(folder: &Path) -> Result<f64> {
+    let mut disabled = Disabled::new(folder)?;
+    let (one, _) = by_turns(200_000, &mut disabled, |disabled, _| disabled.log(), |_, _| Ok(()))?;
     Ok(one)
 }
 
-/// A long run, to be read back.
-struct Long {
-    folder: PathBuf,
-    bytes: u64,
-    steps: u64,
+/// MB/s of reading everything, without an index.
+fn scan(long: &Long) -> Result<f64> {
+    let mut rates = Vec::new();
+    for _ in 0..3 {
+        let reader = long.unindexed()?;
+        let start = Instant::now();
+        long.statistics(reader)?;
+        rates.push(long.bytes as f64 / 1e6 / start.elapsed().as_secs_f64());
+    }
+    Ok(median(&mut rates))
 }
 
-impl Long {
-    fn write(folder: &Path, config: &LoggingConfig, steps: u64) -> Result<Self> {
-        const ROWS: u64 = 4096;
-        let run = open(folder, "long", config)?;
-        let columns = run.metrics().columns(&NAMES)?;
-        for first in (0..steps).step_by(ROWS as usize) {
-            let batch: Vec<u64> = (first..(first + ROWS).min(steps)).collect();
-            let times: Vec<u64> =
-                batch.iter().map(|step| 1_700_000_000_000_000 + step * 1_000).collect();
-            let rows: Vec<f64> = batch.iter().flat_map(|&step| values(step)).collect();
-            columns.log_many(&times, &batch, &vec![0.0; batch.len()], &rows)?;
-        }
-        drop((columns, run));
-        let folder = folder.join("long");
-        let bytes = std::fs::metadata(folder.join("metrics.jsonl"))?.len();
-        Ok(Self { folder, bytes, steps })
-    }
-
-    /// Steps in the middle, 300 of them.
-    fn some_steps(&self) -> String {
-        let first = self.steps / 2;
-        format!("{first}..{}", first + 299)
-    }
-
-    /// MB/s of reading everything, without an index.
-    fn scan(&self) -> Result<f64> {
-        let mut rates = Vec::new();
-        for _ in 0..3 {
-            let _ = std::fs::remove_file(self.folder.join("metrics.idx"));
-            let mut reader = RunReader::open(&self.folder)?;
-            let start = Instant::now();
-            reader.statistics(Query::default(), &[])?;
-            rates.push(self.bytes as f64 / 1e6 / start.elapsed().as_secs_f64());
-        }
-        Ok(median(&mut rates))
-    }
-
-    /// Milliseconds until the run is open to be logged to and its statistics are known.
-    fn reopen(&self) -> Result<f64> {
-        let config = LoggingConfig { log_to_wandb: false, ..LoggingConfig::default() };
-        let mut times = Vec::new();
-        for _ in 0..5 {
-            let start = Instant::now();
-            let builder = Run::builder("long").folder(&self.folder).console(Console::Silent);
-            let run = builder.config(config.clone()).open()?;
-            black_box(run.metrics().statistics("loss")?);
-            times.push(start.elapsed().as_secs_f64() * 1e3);
-        }
-        Ok(median(&mut times))
-    }
-
-    /// MB/s of the whole history as JSON Lines.
-    fn history(&self) -> Result<f64> {
-        let mut rates = Vec::new();
-        for _ in 0..3 {
-            let mut reader = RunReader::open(&self.folder)?;
-            let query = Query { summaries: true, ..Query::default() };
-            let start = Instant::now();
-            let mut bytes = 0;
-            reader.history(query, &mut |block| {
-                bytes += black_box(block).len();
-                true
-            })?;
-            rates.push(bytes as f64 / 1e6 / start.elapsed().as_secs_f64());
-        }
-        Ok(median(&mut rates))
-    }
-
-    /// Milliseconds of a whole process of this program that reads it.
-    fn process(&self, arguments: &[&str]) -> Result<f64> {
-        let (command, rest) = arguments.split_first().context("a command is needed")?;
-        let folder = self.folder.display().to_string();
-        let mut all = vec![*command, folder.as_str()];
-        all.extend(rest);
-        if *command == "stats" {
-            all.push("loss");
-        }
-        all.push("--json");
-        process(&all)
-    }
-}
-
-fn start(folder: &Path, config: &LoggingConfig) -> Result<f64> {
-    let run = open(folder, "small", config)?;
+fn start(folder: &Path) -> Result<f64> {
+    let run = open(folder, "small", config(Durability::Immediate))?;
     run.metrics().log_step(1, 0, &fields! { loss: 1.0 })?;
     drop(run);
     process(&["show", &folder.join("small").display().to_string(), "--json"])
@@ -477,12 +331,9 @@ fn start(folder: &Path, config: &LoggingConfig) -> Result<f64> {
 /// Milliseconds of a whole process of this program, its output discarded.
 fn process(arguments: &[&str]) -> Result<f64> {
     let program = std::env::current_exe()?;
-    let mut times = Vec::new();
-    for _ in 0..11 {
-        let start = Instant::now();
+    milliseconds(11, || {
         let status = Command::new(&program).args(arguments).stdout(Stdio::null()).status()?;
         anyhow::ensure!(status.success(), "`model-foundry {}` failed", arguments.join(" "));
-        times.push(start.elapsed().as_secs_f64() * 1e3);
-    }
-    Ok(median(&mut times))
+        Ok(())
+    })
 }

@@ -1,0 +1,146 @@
+//! A record costs no allocation: neither in the host nor in the logic, which is the component's too.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use anyhow::Result;
+use model_foundry::{Clock, Console, Durability, Level, LoggingConfig, NativeImports, Run, fields};
+use model_foundry_guest::imports::{Imports as _, Part};
+use model_foundry_guest::metrics::{Column, Kind, MetricsLogger, Options};
+use model_foundry_guest::structured::StructuredLogger;
+use model_foundry_guest::value::each;
+
+/// Counts what each thread asks for.
+struct Counting;
+
+thread_local! {
+    static ASKED: Cell<u64> = const { Cell::new(0) };
+}
+
+#[expect(unsafe_code, reason = "what an allocator is")]
+// SAFETY: the system's allocator does all of it; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ASKED.set(ASKED.get() + 1);
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ASKED.set(ASKED.get() + 1);
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// How often a thousand calls ask for memory, once buffers have grown.
+fn asked(mut call: impl FnMut(u64) -> Result<()>) -> Result<u64> {
+    (0..100).try_for_each(&mut call)?;
+    let before = ASKED.get();
+    (100..1_100).try_for_each(&mut call)?;
+    Ok(ASKED.get() - before)
+}
+
+fn config(durability: Durability) -> LoggingConfig {
+    LoggingConfig { log_to_wandb: false, durability, ..LoggingConfig::default() }
+}
+
+fn open(folder: &tempfile::TempDir, durability: Durability) -> Result<Run> {
+    let builder = Run::builder("tiny-lm").folder(folder.path().join("run"));
+    Ok(builder.console(Console::Silent).config(config(durability)).open()?)
+}
+
+#[test]
+fn the_host_allocates_nothing_for_a_row() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let run = open(&folder, Durability::Immediate)?;
+    let columns = run.metrics().columns(&["loss", "grad_norm"])?;
+    assert_eq!(asked(|step| Ok(columns.log(step, 0.5, &[2.5, 0.125])?))?, 0);
+
+    let mut metrics = fields! { loss: 2.5, tokens: 4096 };
+    let by_name = |step: u64| {
+        metrics[1].1 = step.into();
+        Ok(run.metrics().log_step(step, 0.5, &metrics)?)
+    };
+    assert_eq!(asked(by_name)?, 0, "nor for a step by name");
+    Ok(())
+}
+
+#[test]
+fn the_training_thread_allocates_nothing_for_a_buffered_row() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let run = open(&folder, Durability::Buffered)?;
+    let columns = run.metrics().columns(&["loss", "grad_norm"])?;
+    // Fill as many batches as a thousand rows need, so that their buffers serve again.
+    for step in 0..4_096 {
+        columns.log(step, 0.5, &[2.5, 0.125])?;
+    }
+    run.flush();
+    assert_eq!(asked(|step| Ok(columns.log(step, 0.5, &[2.5, 0.125])?))?, 0);
+    Ok(())
+}
+
+#[test]
+fn for_a_record_the_engine_alone_allocates() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let run = open(&folder, Durability::Immediate)?;
+    let logger = run.logger("trainer");
+    let fields = fields! { step: 1, loss: 0.25, phase: "train" };
+    // wasmtime notes which handle it lends to the component, once a record.
+    assert_eq!(asked(|_| Ok(logger.debug("a step was made", &fields)?))?, 1_000);
+    Ok(())
+}
+
+#[test]
+fn a_record_below_the_level_allocates_nothing() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let config = LoggingConfig {
+        file_level: Level::Info,
+        console_level: Level::Info,
+        ..config(Durability::Immediate)
+    };
+    let builder = Run::builder("tiny-lm").folder(folder.path().join("run"));
+    let logger = builder.console(Console::Silent).config(config).open()?.logger("trainer");
+    let fields = fields! { step: 1, phase: "train" };
+    assert_eq!(asked(|_| Ok(logger.debug("not wanted", &fields)?))?, 0);
+    Ok(())
+}
+
+#[test]
+fn the_logic_allocates_nothing_for_a_row() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let imports = NativeImports::open(folder.path(), Clock::System, None)?;
+    let part = Part { rank: None, rotated: 0 };
+    let mut logger = MetricsLogger::open(&imports, Options { attempt: 2, part, wandb: None })?;
+    let column = |name: &str, kind| Column { name: name.to_owned(), kind };
+    let names = vec![column("loss", Kind::Float), column("tokens", Kind::Integer)];
+    let columns = logger.columns(names)?;
+    let row = |step| {
+        // Now and then one that JSON has no number for.
+        let loss = if step % 7 == 0 { f64::NAN } else { 2.5 };
+        Ok(logger.log_row(columns, imports.now(), step, 0.5, &[loss, 4096.0])?)
+    };
+    assert_eq!(asked(row)?, 0);
+    Ok(())
+}
+
+#[test]
+fn the_logic_allocates_nothing_for_a_record() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let imports = NativeImports::open(folder.path(), Clock::System, None)?;
+    let context = fields! { experiment: "tiny-lm", device: "cpu" };
+    let config = config(Durability::Immediate);
+    let mut logger = StructuredLogger::new(&imports, "trainer", &config, context);
+    let fields = fields! { step: 1, loss: 0.25, phase: "train" };
+    let record = |_| {
+        logger.log(imports.now(), Level::Debug, "a step was made", each(&fields))?;
+        Ok(())
+    };
+    assert_eq!(asked(record)?, 0);
+    Ok(())
+}
