@@ -10,9 +10,8 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
-
 use crate::recorder::Recorder;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::{Error, Result};
 
 /// How many rows may wait: about ten seconds of what the writer manages.
@@ -117,8 +116,8 @@ impl Queue {
     ) -> Result<Self> {
         let shared = Arc::new(Shared {
             waiting: Mutex::new(Waiting::default()),
-            work: Condvar::new(),
-            done: Condvar::new(),
+            work: Condvar::default(),
+            done: Condvar::default(),
         });
         let own = shared.clone();
         let writer = thread::Builder::new()
@@ -193,7 +192,7 @@ impl Queue {
         waiting.flush = true;
         self.shared.work.notify_one();
         while waiting.rounds < round && !waiting.ended {
-            self.shared.done.wait(&mut waiting);
+            waiting = self.shared.done.wait(waiting);
         }
     }
 
@@ -225,7 +224,7 @@ impl Queue {
         // One round empties the queue.
         let round = waiting.rounds;
         while waiting.rounds == round && !waiting.ended {
-            self.shared.done.wait(&mut waiting);
+            waiting = self.shared.done.wait(waiting);
         }
         waiting
     }
@@ -276,7 +275,9 @@ fn write(
     loop {
         let deadline = Instant::now() + interval;
         while !waiting.is_due() {
-            if shared.work.wait_until(&mut waiting, deadline).timed_out() {
+            let passed;
+            (waiting, passed) = shared.work.wait_until(waiting, deadline);
+            if passed {
                 break;
             }
         }

@@ -1,6 +1,7 @@
 //! A run: the library's front door.
 
 mod builder;
+mod fork;
 mod reporter;
 
 use std::path::{Path, PathBuf};
@@ -11,9 +12,9 @@ use cap_std::fs::Dir;
 use model_foundry_guest::config::LoggingConfig;
 use model_foundry_guest::timestamp::Timestamps;
 use model_foundry_guest::{Field, Level, Value};
-use parking_lot::Mutex;
 
 pub use self::builder::RunBuilder;
+pub use self::fork::Heritage;
 use self::reporter::Reporter;
 pub use self::reporter::{Console, OnError};
 use crate::attempt::Attempted;
@@ -21,15 +22,15 @@ use crate::errors::ErrorTracker;
 use crate::imports::MemorySample;
 use crate::imports::clocks::Clock;
 use crate::imports::files::{Healed, StorageTally};
-use crate::imports::gpu::Gpu;
-use crate::imports::system::{MachineMemory, descendants};
 use crate::locks;
 use crate::manifest::{self, Manifest, Status};
 use crate::metrics::MetricsLogger;
 use crate::performance::PerformanceLogger;
 use crate::queue::Queue;
 use crate::recorder::Recorder;
+use crate::sampler::Sampler;
 use crate::structured::StructuredLogger;
+use crate::sync::Mutex;
 use crate::termination::Flush;
 use crate::{Error, Result};
 
@@ -50,7 +51,8 @@ struct Inner {
     queue: Option<Queue>,
     reporter: Arc<Reporter>,
     recorder: Arc<Mutex<Recorder>>,
-    gpu: Mutex<Sampler>,
+    sampler: Mutex<Sampler>,
+    nvml: Option<PathBuf>,
     watched: Mutex<Vec<u32>>,
     folder: PathBuf,
     dir: Dir,
@@ -61,15 +63,10 @@ struct Inner {
     least: Level,
     clock: Clock,
     rank: Option<u32>,
-    _live: locks::Lock,
-}
-
-/// What samples memory, outside the component's lock: a driver may take its time.
-struct Sampler {
-    gpu: Gpu,
-    /// The devices that this process may use; none where the driver did not tell.
-    seen: Option<Vec<String>>,
-    memory: MachineMemory,
+    /// Whether this process' rank has files of its own.
+    shards: bool,
+    /// Says that this process takes part in the run; none in a forked one that has left it to its parent.
+    live: Mutex<Option<locks::Lock>>,
 }
 
 impl Run {
@@ -260,17 +257,7 @@ impl Run {
     /// Sample memory, outside the component's lock.
     pub(crate) fn sample(&self) -> MemorySample {
         let watched = self.inner.watched.lock().clone();
-        let mut sampler = self.inner.gpu.lock();
-        let family = if watched.is_empty() { Vec::new() } else { descendants(&watched) };
-        let seen = sampler.seen.clone();
-        let gpu = sampler.gpu.devices(&family).map(|mut inventory| {
-            // Devices that this process may not use are none of its business.
-            if let Some(seen) = &seen {
-                inventory.devices.retain(|device| seen.contains(&device.uuid));
-            }
-            inventory
-        });
-        MemorySample { system: sampler.memory.read(&watched), gpu }
+        self.inner.sampler.lock().sample(&watched)
     }
 
     /// Say in the log which torn ends, that a crash left, were healed.
