@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -79,6 +80,8 @@ struct Shared {
     work: Condvar,
     /// Producers wait here for room, and flushes for the writer.
     done: Condvar,
+    /// Rows fill half of the room for them: it may soon be full.
+    crowded: AtomicBool,
 }
 
 #[derive(Default)]
@@ -118,6 +121,7 @@ impl Queue {
             waiting: Mutex::new(Waiting::default()),
             work: Condvar::default(),
             done: Condvar::default(),
+            crowded: AtomicBool::new(false),
         });
         let own = shared.clone();
         let writer = thread::Builder::new()
@@ -159,6 +163,9 @@ impl Queue {
         if !was_due && waiting.is_due() {
             self.shared.work.notify_one();
         }
+        if waiting.rows >= MOST_ROWS / 2 || waiting.values >= MOST_VALUES / 2 {
+            self.shared.crowded.store(true, Ordering::Relaxed);
+        }
         true
     }
 
@@ -194,6 +201,12 @@ impl Queue {
         while waiting.rounds < round && !waiting.ended {
             waiting = self.shared.done.wait(waiting);
         }
+    }
+
+    /// Whether a row that is put in now may have to wait for room.
+    #[inline]
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.shared.crowded.load(Ordering::Relaxed)
     }
 
     /// How often a producer waited for room.
@@ -292,6 +305,7 @@ fn write(
         }
         std::mem::swap(&mut jobs, &mut waiting.jobs);
         (waiting.rows, waiting.values, waiting.records) = (0, 0, 0);
+        shared.crowded.store(false, Ordering::Relaxed);
         waiting.writing = true;
         drop(waiting);
         let mut emptied = Vec::new();

@@ -242,6 +242,13 @@ impl Run {
         self.inner.queue.as_ref().map_or(0, Queue::waits)
     }
 
+    /// Whether logging a row may wait: for the disk, or under `buffered` for room in the queue. Whoever
+    /// holds a lock that others need gives it up first.
+    #[inline]
+    pub fn may_wait(&self) -> bool {
+        self.inner.queue.as_ref().is_none_or(Queue::is_crowded)
+    }
+
     /// Write what is buffered. Under the other durabilities nothing is.
     pub fn flush(&self) {
         self.inner.flush();

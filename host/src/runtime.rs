@@ -74,6 +74,12 @@ impl Runtime {
         SHARED.set(self).is_ok()
     }
 
+    /// The engine, for tests of its settings.
+    #[doc(hidden)]
+    pub fn engine(&self) -> &Engine {
+        self.pre.engine()
+    }
+
     /// In a process that was forked from the one that made this runtime: start its ticker again, as of
     /// the parent's threads only the one that forked is there.
     ///
