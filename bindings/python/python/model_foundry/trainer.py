@@ -172,7 +172,8 @@ class Trainer:
             self.performance.log_memory_usage(step)
         if per_epoch and metrics and step % per_epoch == 0:
             self.metrics.log_epoch_summary(step // per_epoch - 1, metrics)
-            self.logger.info("epoch ended", step=step, epoch=step // per_epoch - 1, **metrics)
+            fields = {**metrics, "step": step, "epoch": step // per_epoch - 1}
+            self.logger._log(logging.INFO, "epoch ended", fields)
 
     def _failed(self, error: BaseException, step: int) -> None:
         self._run.mark_failed()

@@ -47,9 +47,9 @@ def test_custom_values() -> None:
 @pytest.mark.parametrize("field", ["console_level", "file_level"])
 def test_validates_log_levels(field: str) -> None:
     for level in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
-        assert getattr(LoggingConfig(**{field: level}), field) == level
+        assert getattr(LoggingConfig.model_validate({field: level}), field) == level
     with pytest.raises(ValidationError, match="must be one of DEBUG, INFO, WARNING") as caught:
-        LoggingConfig(**{field: "LOUD"})
+        LoggingConfig.model_validate({field: "LOUD"})
     assert caught.value.errors()[0]["loc"] == (field,)
     assert caught.value.errors()[0]["input"] == "LOUD"
 
@@ -58,7 +58,7 @@ def test_validates_log_levels(field: str) -> None:
 @pytest.mark.parametrize("value", [0, -1, 1.5, "many", True, None, float("nan"), 2**40])
 def test_validates_positive_integers(field: str, value: Any) -> None:
     with pytest.raises(ValidationError, match="must be a whole number above 0") as caught:
-        LoggingConfig(**{field: value})
+        LoggingConfig.model_validate({field: value})
     assert [error["loc"] for error in caught.value.errors()] == [(field,)]
 
 

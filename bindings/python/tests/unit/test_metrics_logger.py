@@ -265,7 +265,7 @@ def test_the_kind_of_a_metric_may_change(metrics: MetricsLogger) -> None:
         (types.MappingProxyType({"a": 1.5}), {"a": 1.5}),
         (collections.OrderedDict(a=1.5, b=2), {"a": 1.5, "b": 2}),
         (collections.UserDict(a=1.5), {"a": 1.5}),
-        (collections.ChainMap({"a": 1.5}, {"b": 2}), {"b": 2, "a": 1.5}),
+        (collections.ChainMap({"a": 1.5}, {"b": 2.0}), {"b": 2.0, "a": 1.5}),
         (Loud(a=1.5), {"A": 1.5}),
         ({3: 1.5, None: 2}, {"3": 1.5, "None": 2}),
         ({}, {}),
