@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use model_foundry::{
-    ExperimentConfig, Format, Heritage, Level, Run, RunBuilder, Status, StructuredLogger,
+    Error, ExperimentConfig, Format, Heritage, Level, Run, RunBuilder, Status, StructuredLogger,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -20,6 +20,7 @@ use crate::values::fields;
 pub(crate) struct OpenRun {
     heritage: Heritage,
     failed: AtomicBool,
+    ended: AtomicBool,
     open: Mutex<Option<Open>>,
 }
 
@@ -42,13 +43,10 @@ impl OpenRun {
 
     /// The run, opened anew where this process was forked since. The caller is [`outside`].
     pub(crate) fn run(&self) -> model_foundry::Result<Run> {
-        Ok(Self::renew(&mut lock(&self.open), &self.heritage)?.run.clone())
+        Ok(self.renew(&mut lock(&self.open))?.run.clone())
     }
 
-    fn renew<'a>(
-        open: &'a mut Option<Open>,
-        heritage: &Heritage,
-    ) -> model_foundry::Result<&'a mut Open> {
+    fn renew<'a>(&self, open: &'a mut Option<Open>) -> model_foundry::Result<&'a mut Open> {
         let now = generation();
         if open.as_ref().is_some_and(|open| open.generation != now)
             && let Some(old) = open.take()
@@ -58,7 +56,10 @@ impl OpenRun {
         match open {
             Some(open) => Ok(open),
             None => {
-                let run = heritage.open(&runtime()?)?;
+                if self.ended.load(Ordering::Relaxed) {
+                    return Err(Error::Invalid("the run has ended: open another".into()));
+                }
+                let run = self.heritage.open(&runtime()?)?;
                 Ok(open.insert(Open { generation: now, run, loggers: Vec::new() }))
             }
         }
@@ -66,7 +67,7 @@ impl OpenRun {
 
     fn structured(&self, name: &str) -> model_foundry::Result<StructuredLogger> {
         let mut open = lock(&self.open);
-        let open = Self::renew(&mut open, &self.heritage)?;
+        let open = self.renew(&mut open)?;
         if let Some(logger) = open.loggers.iter().find(|logger| logger.name() == name) {
             return Ok(logger.clone());
         }
@@ -80,6 +81,7 @@ impl OpenRun {
     }
 
     fn end(&self, status: Option<Status>) {
+        self.ended.store(true, Ordering::Relaxed);
         let Some(open) = lock(&self.open).take() else { return };
         if open.generation != generation() {
             return open.abandon();
@@ -121,7 +123,12 @@ impl OpenRun {
         let run = opened.map_err(raised)?;
         let heritage = run.heritage();
         let open = Open { generation: generation(), run, loggers: Vec::new() };
-        Ok(Self { heritage, failed: AtomicBool::new(false), open: Mutex::new(Some(open)) })
+        Ok(Self {
+            heritage,
+            failed: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            open: Mutex::new(Some(open)),
+        })
     }
 
     /// The base context of a structured logger: experiment, git_hash, device, and the rank where there is
@@ -186,6 +193,12 @@ impl OpenRun {
         };
         outside(py, || self.end(Some(status)));
         Ok(())
+    }
+
+    /// Whether it has ended.
+    #[getter]
+    fn ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
     }
 
     /// The attempt at the experiment, from 1.

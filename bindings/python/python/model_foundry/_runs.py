@@ -33,7 +33,7 @@ def open_run(
     config = _native.to_json({**(sections or {}), "logging": logging})
     with _opening:
         run = _open.get((real, config))
-        if run is None:
+        if run is None or run.ended:
             known = _experiment_in(Path(real))
             if known is not None and experiment not in (None, known):
                 warnings.warn(

@@ -36,7 +36,8 @@ class Trainer:
     cannot be made or written.
 
     >>> import tempfile
-    >>> config = {"experiment_name": "tiny-lm", "logging": {"log_metrics_every_n_steps": 1}}
+    >>> settings = {"log_metrics_every_n_steps": 1, "log_to_wandb": False}
+    >>> config = {"experiment_name": "tiny-lm", "logging": settings}
     >>> with Trainer(config, tempfile.mkdtemp()) as trainer:
     ...     trainer.train(lambda step: {"loss": 1.0 / step}, steps=3)
     ...     [entry["metrics"]["loss"] for entry in trainer.metrics.get_metrics_history()][:2]
@@ -58,7 +59,9 @@ class Trainer:
         sections = config.model_dump(mode="json")
         settings = sections.pop("logging")
         forwards = settings["log_to_wandb"] and importlib.util.find_spec("wandb") is not None
-        if forwards:
+        project = os.environ.get("WANDB_PROJECT", "model-foundry")
+        self.wandb = WandBLogger(project, name, sections, enabled=forwards)
+        if self.wandb.enabled:
             # Their package keeps the run: a copy of our own beside it would be a second one.
             settings["log_to_wandb"] = False
         self._run = open_run(self.output_dir, name, settings, sections)
@@ -71,9 +74,6 @@ class Trainer:
         self.performance = PerformanceLogger(self.logger)
         self.errors = ErrorTracker._of_run(
             self.logger, self.output_dir, config.logging.max_errors_to_track, self._run
-        )
-        self.wandb = WandBLogger(
-            os.environ.get("WANDB_PROJECT", "model-foundry"), name, sections, enabled=forwards
         )
         #: The step that was trained last; 0 before the first.
         self.step = 0
@@ -108,7 +108,14 @@ class Trainer:
     def checkpoint(self, save: Callable[[Path], Any], name: str | None = None) -> Path:
         """Call ``save(path)`` to write a checkpoint, and log its size and how long it took.
 
-        The path is ``checkpoints/<name>`` in the output folder; by default the step names it.
+        The path is ``checkpoints/<name>`` in the output folder; by default the step names it. What
+        ``save`` raises is kept in errors.jsonl, and goes on.
+
+        >>> import tempfile
+        >>> config = {"experiment_name": "tiny-lm", "logging": {"log_to_wandb": False}}
+        >>> with Trainer(config, tempfile.mkdtemp()) as trainer:
+        ...     trainer.checkpoint(lambda path: path.write_bytes(b"weights")).name
+        'step-0.ckpt'
         """
         path = self.output_dir / "checkpoints" / (name or f"step-{self.step}.ckpt")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -131,11 +138,16 @@ class Trainer:
         return path
 
     def close(self) -> None:
-        """End the run: what is buffered is written, and run.json says how it ended."""
+        """End the run: what is buffered is written, and run.json says how it ended.
+
+        What was logged can still be read; records go to the standard logger alone.
+        """
         self.wandb.finish()
         self._run.flush()
         if self.performance.timers:
             self.performance.export_timing_report(self.output_dir / "timing_report.json")
+        self.metrics.close()
+        self.logger._run = self.performance._run = None
         self._run.close()
 
     def __enter__(self) -> Trainer:

@@ -253,6 +253,17 @@ def test_wandb_integration_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert run.ended == [None]
     assert not (tmp_path / "theirs" / "wandb").exists()
 
+    # Where theirs cannot start, ours is written.
+    def refuse(**_: Any) -> None:
+        raise RuntimeError("no API key")
+
+    package.init = refuse  # type: ignore[attr-defined]
+    with pytest.warns(UserWarning, match="RuntimeError: no API key"):
+        trainer = Trainer({"experiment_name": "tiny", "training": {"output_dir": "ours"}}, tmp_path)
+    with trainer:
+        trainer.train(lambda step: {"loss": 1.0 / step}, steps=20)
+    assert len(list((tmp_path / "ours").glob("wandb/offline-run-*/run-*.wandb"))) == 1
+
 
 def test_log_files_rotate_by_size(tmp_path: Path, records: Records) -> None:
     trainer, _ = make(tmp_path, max_log_size_mb=1, max_log_files=10, console_level="CRITICAL")
@@ -335,6 +346,24 @@ def test_end_to_end_with_everything_enabled(
     assert [error["error_type"] for error in records(out / "errors.jsonl")] == ["OSError"]
     last = records(out / "main.log")[-1]
     assert (last["level"], last["context"]["phase"]) == ("CRITICAL", "test")
+
+
+def test_a_closed_trainer_can_be_read(tmp_path: Path) -> None:
+    trainer, model = make(tmp_path, **EACH_STEP)
+    with trainer:
+        trainer.train(model, steps=3)
+
+    trainer.logger.info("to the standard logger alone")
+    with trainer.performance.time_block("later"):
+        pass
+    assert trainer.metrics.compute_statistics("loss")["count"] == 3
+    assert len(trainer.metrics.get_metrics_history()) == 6
+    with pytest.raises(ValueError, match="the metrics logger is closed: open another"):
+        trainer.metrics.log_step(4, 0, {"loss": 1.0})
+    with pytest.raises(ValueError, match="the run has ended: open another"):
+        trainer.errors.log_error(ValueError("it"))
+    manifest = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert [attempt["status"] for attempt in manifest["attempts"]] == ["completed"]
 
 
 def test_metrics_may_have_any_name(tmp_path: Path, records: Records) -> None:

@@ -89,7 +89,12 @@ class ErrorTracker:
             self.logger.error("%s: %s", kind, message)
 
     def get_error_summary(self) -> dict[str, int]:
-        """How many errors of each type there were, the most frequent first."""
+        """How many errors of each type there were, the most frequent first.
+
+        >>> import logging, tempfile
+        >>> ErrorTracker(logging.getLogger("train.quiet"), tempfile.mkdtemp()).get_error_summary()
+        {}
+        """
         return dict(_native.error_summary(self._run))
 
     def get_recent_errors(self, n: int = 10) -> list[dict[str, Any]]:
@@ -103,5 +108,13 @@ class ErrorTracker:
         return recent
 
     def reset_counters(self) -> None:
-        """Set the counts to nothing; the file stays."""
+        """Set the counts to nothing; the file and the errors in memory stay.
+
+        >>> import logging, tempfile
+        >>> tracker = ErrorTracker(logging.getLogger("train.quiet"), tempfile.mkdtemp())
+        >>> tracker.log_error(ValueError("bad batch"))
+        >>> tracker.reset_counters()
+        >>> tracker.get_error_summary(), len(tracker.get_recent_errors())
+        ({}, 1)
+        """
         _native.reset_error_counts(self._run)

@@ -63,13 +63,31 @@ class MetricsLogger(_native.Metrics):
         return logger
 
     def get_metrics_history(self) -> list[dict[str, Any]]:
-        """Every entry, in file order: steps and epoch summaries. Damaged lines are left out."""
+        """Every entry, in file order: steps and epoch summaries. Damaged lines are left out.
+
+        Raises ``OSError`` if the file cannot be read.
+
+        >>> import tempfile
+        >>> metrics = MetricsLogger("tiny-lm", tempfile.mkdtemp())
+        >>> metrics.log_step(7, 0.5, {"loss": float("nan")})
+        >>> entry = metrics.get_metrics_history()[0]
+        >>> entry["step"], entry["epoch"], entry["metrics"], entry["non_finite"]
+        (7, 0.5, {'loss': None}, {'loss': 'NaN'})
+        """
         return self._read(None)
 
     def get_metrics_for_steps(self, start: int, end: int) -> list[dict[str, Any]]:
         """The entries of the steps from ``start`` to ``end``, both included; 0 or more.
 
-        Of a step that was logged again after a restart it is the latest.
+        Of a step that was logged again after a restart it is the latest. Raises ``OSError`` if the file
+        cannot be read.
+
+        >>> import tempfile
+        >>> metrics = MetricsLogger("tiny-lm", tempfile.mkdtemp())
+        >>> for step in range(10):
+        ...     metrics.log_step(step, 0, {"loss": 1.0})
+        >>> [entry["step"] for entry in metrics.get_metrics_for_steps(3, 5)]
+        [3, 4, 5]
         """
         return self._read((start, end))
 
@@ -93,14 +111,31 @@ class MetricsLogger(_native.Metrics):
         return dict(zip(("count", "mean", "min", "max", "std"), found, strict=True))
 
     def flush(self) -> None:
-        """Write what ``durability="buffered"`` holds back."""
+        """Write what ``durability="buffered"`` holds back.
+
+        >>> import tempfile
+        >>> metrics = MetricsLogger("tiny-lm", tempfile.mkdtemp(), durability="buffered")
+        >>> metrics.log_step(1, 0, {"loss": 1.0})
+        >>> metrics.flush()
+        >>> len(metrics.metrics_file.read_text().splitlines())
+        1
+        """
         if self._run is not None:
             self._run.flush()
 
     def close(self) -> None:
         """Write what is buffered and let go of the run folder. Reading still works afterwards.
 
-        The run ends when the last logger that shares the folder is closed.
+        The run ends when the last logger that shares the folder is closed. Logging raises ``ValueError``
+        from then on.
+
+        >>> import tempfile
+        >>> metrics = MetricsLogger("tiny-lm", tempfile.mkdtemp())
+        >>> metrics.close()
+        >>> metrics.log_step(1, 0, {"loss": 1.0})
+        Traceback (most recent call last):
+        ...
+        ValueError: the metrics logger is closed: open another
         """
         self.flush()
         self._close()

@@ -45,6 +45,13 @@ class PerformanceLogger:
         """Time a ``with`` block, and log "<name> completed in 0.0500s" at ``log_level``.
 
         A block that fails is timed too ("failed after"), and its exception goes on.
+
+        >>> import logging
+        >>> performance = PerformanceLogger(logging.getLogger("train"))
+        >>> with performance.time_block("forward", log_level=logging.INFO) as timed:
+        ...     _ = sum(range(1000))
+        >>> timed.seconds > 0
+        True
         """
         return TimedBlock(self, name, log_level)
 
@@ -92,7 +99,15 @@ class PerformanceLogger:
         return figures
 
     def reset_timers(self) -> None:
-        """Forget the timings; performance.jsonl keeps them."""
+        """Forget the timings; performance.jsonl keeps them.
+
+        >>> import logging
+        >>> performance = PerformanceLogger(logging.getLogger("train"))
+        >>> performance.record("forward", 0.5)
+        >>> performance.reset_timers()
+        >>> performance.timers
+        {}
+        """
         self.timers.clear()
         if self._run is not None:
             _native.reset_timers(self._run)

@@ -61,7 +61,8 @@ class StructuredLogger:
         """Log a record at a level: a number of the logging module, or its name.
 
         A field of ``context`` wins over one of the base context, for this record. ``exc_info`` (True, or an
-        exception) adds ``exception_type``, ``exception_message`` and ``traceback``.
+        exception) adds ``exception_type``, ``exception_message`` and ``traceback``. Raises ``ValueError``
+        for an unknown name of a level.
 
         >>> StructuredLogger("train.doc2", "tiny-lm").log_structured(logging.DEBUG, "step", step=1, loss=0.5)
         """
@@ -88,7 +89,15 @@ class StructuredLogger:
         self._log(logging.CRITICAL, message, context)
 
     def exception(self, message: str, **context: Any) -> None:
-        """Log at ERROR, with the exception that is being handled."""
+        """Log at ERROR, with the exception that is being handled.
+
+        >>> logger = StructuredLogger("train.doc5", "tiny-lm")
+        >>> logger.logger.disabled = True
+        >>> try:
+        ...     1 / 0
+        ... except ZeroDivisionError:
+        ...     logger.exception("a batch failed", step=3)
+        """
         context.setdefault("exc_info", True)
         self._log(logging.ERROR, message, context)
 
@@ -103,7 +112,13 @@ class StructuredLogger:
         self.context.update(context)
 
     def clear_context_field(self, name: str) -> None:
-        """Take a field out of the base context; an absent one is no error."""
+        """Take a field out of the base context; an absent one is no error.
+
+        >>> logger = StructuredLogger("train.doc4", "tiny-lm")
+        >>> logger.clear_context_field("device")
+        >>> sorted(logger.context)
+        ['experiment', 'git_hash']
+        """
         self.context.pop(name, None)
 
     def _log(self, level: int | str, message: str, context: dict[str, Any]) -> None:
