@@ -249,8 +249,23 @@ impl Metrics {
         drop(run);
     }
 
-    /// Log the metrics of a step. The line is in the file when this returns, unless the durability is
-    /// "buffered".
+    /// Log the metrics of a step, by name. The line is in the file when this returns, unless the durability
+    /// is "buffered".
+    ///
+    /// `step` is a whole number, 0 or more; steps may come in any order, and more than once. `epoch` is a
+    /// number, which may be a fraction, or None. The mapping is read, and not kept.
+    ///
+    /// Raises ValueError for a step or an epoch that is none, and once the logger is closed; never because of
+    /// the disk.
+    ///
+    /// >>> import tempfile
+    /// >>> from model_foundry import MetricsLogger
+    /// >>> metrics = MetricsLogger("tiny-lm", tempfile.mkdtemp())
+    /// >>> metrics.log_step(10, 0.5, {"loss": 2.5, "tokens": 8500, "done": False})
+    /// >>> metrics.log_step(-1, 0, {})
+    /// Traceback (most recent call last):
+    /// ...
+    /// ValueError: the step must be a whole number, 0 or more, not -1
     fn log_step(
         &self,
         py: Python<'_>,
@@ -275,7 +290,16 @@ impl Metrics {
         self.log_by_name(step, epoch, metrics)
     }
 
-    /// Log an epoch's summary.
+    /// Log an epoch's summary: a line with the epoch and no step.
+    ///
+    /// `epoch` is a finite number. Raises ValueError for any other, and once the logger is closed.
+    ///
+    /// >>> import tempfile
+    /// >>> from model_foundry import MetricsLogger
+    /// >>> metrics = MetricsLogger("tiny-lm", tempfile.mkdtemp())
+    /// >>> metrics.log_epoch_summary(3, {"val_loss": 2.25})
+    /// >>> metrics.get_metrics_history()[0]["summary"]
+    /// {'val_loss': 2.25}
     fn log_epoch_summary(
         &self,
         py: Python<'_>,

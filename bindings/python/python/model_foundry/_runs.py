@@ -87,14 +87,14 @@ def _after_fork_in_child() -> None:
     # the parent had it call then.
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
-        util.register_after_fork(_opening_of_worker, _flush_at_end_of_worker)
+        util.register_after_fork(_worker, _flush_at_end_of_worker)
 
 
 class _Worker:
     """Something that multiprocessing can hold weakly."""
 
 
-_opening_of_worker = _Worker()
+_worker = _Worker()
 
 atexit.register(_finish_all)
 if hasattr(os, "register_at_fork"):

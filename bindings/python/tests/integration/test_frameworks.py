@@ -148,6 +148,29 @@ def test_lightning_trainer_is_logged(tmp_path: Path, records: Records) -> None:
     assert manifest["attempts"][-1]["status"] == "completed"
 
 
+def test_workers_of_a_dataloader_log(tmp_path: Path, records: Records) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    metrics = MetricsLogger("loader-test", tmp_path)
+
+    class Items(torch.utils.data.Dataset):  # type: ignore[misc, name-defined]
+        def __len__(self) -> int:
+            return 64
+
+        def __getitem__(self, at: int) -> int:
+            metrics.log_step(at, 0, {"loaded": at})
+            return at
+
+    for batch in torch.utils.data.DataLoader(Items(), batch_size=8, num_workers=3):
+        metrics.log_step(1000, 0, {"sum": batch.sum()})
+
+    entries = records(metrics.metrics_file)
+    assert sorted(entry["step"] for entry in entries) == [*range(64), *[1000] * 8]
+    assert sum(entry["metrics"].get("sum", 0) for entry in entries) == sum(range(64))
+    metrics.close()
+    manifest = json.loads((tmp_path / "run.json").read_text())
+    assert [attempt["status"] for attempt in manifest["attempts"]] == ["completed"]
+
+
 def test_the_package_imports_no_framework() -> None:
     text = (
         "import sys, model_foundry, model_foundry.trainer, model_foundry.integrations\n"

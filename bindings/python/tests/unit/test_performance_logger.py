@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import statistics
+import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -118,6 +120,37 @@ def test_log_memory_usage_gpu(
     assert gpu["torch_reserved"] == torch.cuda.memory_reserved(0)
     told = [text for text in messages(caplog) if text.startswith("GPU memory - Allocated: ")]
     assert told and "GB, Reserved: " in told[0]
+
+
+def test_pytorch_s_allocator_tells_what_is_allocated_and_reserved(
+    performance: PerformanceLogger,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cuda = types.SimpleNamespace(
+        is_initialized=lambda: True,
+        device_count=lambda: 2,
+        get_device_properties=lambda index: types.SimpleNamespace(uuid=f"{index}", name="Stand-in"),
+        memory_allocated=lambda index: (index + 1) << 30,
+        memory_reserved=lambda index: (index + 2) << 30,
+    )
+    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(cuda=cuda))
+
+    figures = performance.log_memory_usage(step=7)
+
+    assert [gpu["torch_allocated"] for gpu in figures["gpus"]] == [1 << 30, 2 << 30]
+    told = [text for text in messages(caplog) if text.startswith("GPU memory")]
+    assert told == [
+        "GPU memory - Allocated: 1.00GB, Reserved: 2.00GB (GPU 0: Stand-in)",
+        "GPU memory - Allocated: 2.00GB, Reserved: 3.00GB (GPU 1: Stand-in)",
+    ]
+    assert json.loads(caplog.records[0].getMessage())["context"]["step"] == 7
+
+    def lost(index: int) -> int:
+        raise RuntimeError("the device is lost")
+
+    cuda.memory_allocated = lost
+    assert "the device is lost" in performance.log_memory_usage()["torch_unavailable"]
 
 
 def test_reset_timers(performance: PerformanceLogger) -> None:

@@ -161,3 +161,10 @@ class MetricsLogger(_native.Metrics):
         for block in _native.history(self.output_dir, steps):
             entries += json.loads("[" + block.rstrip("\n").replace("\n", ",") + "]")
         return entries
+
+
+# doctest finds no examples in native methods by itself.
+__test__ = {
+    "log_step": MetricsLogger.log_step.__doc__,
+    "log_epoch_summary": MetricsLogger.log_epoch_summary.__doc__,
+}
