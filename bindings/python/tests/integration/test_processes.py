@@ -145,23 +145,6 @@ metrics.log_step(3, 0, {"loss": 1.0})
     assert sorted(json.loads(line)["step"] for line in lines) == [1, 2, 3]
 
 
-def test_the_component_s_clock_ticks_in_a_child(script: Script) -> None:
-    result = script(
-        HEAD
-        + """
-from model_foundry import _native
-_native.surroundings()
-pid = os.fork()
-if pid == 0:
-    signal.alarm(60)
-    names = {open(f"/proc/self/task/{t}/comm").read().strip() for t in os.listdir("/proc/self/task")}
-    os._exit(0 if any(name.startswith("model-foundry-t") for name in names) else 1)
-print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-"""
-    )
-    assert result.stdout.split() == ["0"]
-
-
 def test_reading_in_a_child_compiles_nothing_on_threads_that_are_not_there(
     script: Script,
 ) -> None:
@@ -198,7 +181,24 @@ TRAPS = {
     "call stack exhausted": b"\x10\0",  # call itself
     "out of bounds memory access": b"\x41\x7f\x28\0\0\x1a",  # load from -1
     "integer divide by zero": b"\x41\1\x41\0\x6d\x1a",
+    "interrupt": b"\x03\x40\x0c\0\x0b",  # loop for ever
 }
+
+
+def test_what_loops_is_stopped_in_a_child_too(script: Script) -> None:
+    result = script(
+        HEAD
+        + f"""
+from model_foundry import _native
+_native.surroundings()  # starts the clock of this process
+pid = os.fork()
+if pid == 0:
+    signal.alarm(60)
+    os._exit(0 if "interrupt" in _native._trap({module(TRAPS["interrupt"])!r}) else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    )
+    assert result.stdout.split() == ["0"]
 
 
 @pytest.mark.parametrize("first", ["faulthandler.enable()", "import model_foundry._native"])
