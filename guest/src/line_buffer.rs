@@ -80,6 +80,18 @@ impl LineBuffer {
         }
     }
 
+    /// Forget the text behind its first `length` bytes.
+    ///
+    /// # Panics
+    ///
+    /// If that is inside a character.
+    pub fn truncate(&mut self, length: usize) {
+        if length < self.end {
+            assert!(self.is_char_boundary(length), "a character cannot be cut in two");
+            self.end = length;
+        }
+    }
+
     /// Forget the text and keep the room.
     pub fn clear(&mut self) {
         self.end = 0;
@@ -101,7 +113,7 @@ impl LineBuffer {
             reason = "a look at every byte of every record would prove nothing new"
         )]
         // SAFETY: the first `end` bytes are whole `str`s, ASCII characters and digits, one after another: what
-        // moves `end` up has put such there, and it moves down to 0 alone.
+        // moves `end` up has put such there, and it moves down between characters alone.
         unsafe {
             std::str::from_utf8_unchecked(&self.bytes[..self.end])
         }
@@ -227,6 +239,8 @@ mod tests {
                 text.push_str(&format!("{piece}é{piece}e"));
             }
             prop_assert_eq!(line.as_str(), text.as_str());
+            line.truncate(pieces.first().map_or(0, String::len));
+            prop_assert_eq!(line.as_str(), pieces.first().map_or("", String::as_str));
         }
 
         #[test]

@@ -99,6 +99,7 @@ mod bindings;
 mod cache;
 mod config;
 mod convert;
+mod detached;
 mod error;
 mod errors;
 mod fields;
@@ -113,14 +114,17 @@ mod reader;
 mod recorder;
 mod run;
 mod runtime;
+mod sampler;
 mod sandbox;
 mod shapes;
 mod structured;
+mod sync;
 mod termination;
 mod verification;
 mod watch;
 
 pub use config::{ConfigReader, Durability, ExperimentConfig, Format, LoggingConfig};
+pub use detached::Detached;
 pub use error::{Error, Result, Violation};
 pub use errors::{ErrorEntry, ErrorReport, ErrorTracker, TypeCount};
 pub use imports::clocks::{Clock, ManualClock};
@@ -135,11 +139,11 @@ pub use performance::{
     Finished, GpuPeak, MemorySample, Peaks, PerformanceLogger, TimedBlock, Timing,
 };
 pub use reader::{Damage, Query, RunReader, Series};
-pub use run::{Console, OnError, RUN_DIR_VARIABLE, Run, RunBuilder};
+pub use run::{Console, Heritage, OnError, RUN_DIR_VARIABLE, Run, RunBuilder};
 pub use runtime::{COMPONENT, Runtime, RuntimeOptions};
 pub use structured::StructuredLogger;
 #[doc(hidden)]
-pub use termination::not_ignored;
+pub use termination::{listen_after_fork, not_ignored};
 pub use verification::{FileReport, Finding};
 pub use watch::{Event, Output, OutputParser};
 

@@ -63,12 +63,21 @@ impl PerformanceLogger {
     ///
     /// [`Error::Invalid`](crate::Error::Invalid) if it is negative or not finite.
     pub fn record(&self, name: &str, seconds: f64) -> Result<()> {
+        self.record_block(name, seconds, false).map(drop)
+    }
+
+    /// Keep a duration that was measured elsewhere, in seconds, of a block that may have failed; what it
+    /// is called in a log. None if it could not be kept.
+    ///
+    /// # Errors
+    ///
+    /// As [`record`](Self::record).
+    pub fn record_block(&self, name: &str, seconds: f64, failed: bool) -> Result<Option<Finished>> {
         self.run.keep(|recorder| {
-            recorder
-                .performance(|logger, store, handle| {
-                    logger.call_record_duration(store, handle, name, seconds, false)
-                })
-                .map(drop)
+            let kept = recorder.performance(|logger, store, handle| {
+                logger.call_record_duration(store, handle, name, seconds, failed)
+            });
+            kept.map(Some)
         })
     }
 
@@ -169,13 +178,7 @@ impl TimedBlock {
         let run = &self.performance.run;
         let seconds = run.monotonic().saturating_sub(began) as f64 / 1e9;
         // What could not be kept has been counted: a guard has nobody to return an error to.
-        let finished = run.keep(|recorder| {
-            let kept = recorder.performance(|logger, store, handle| {
-                logger.call_record_duration(store, handle, &name, seconds, failed)
-            });
-            kept.map(Some)
-        });
-        let finished = finished.ok().flatten()?;
+        let finished = self.performance.record_block(&name, seconds, failed).ok().flatten()?;
         if let Some((logger, level)) = &self.log {
             let _ = logger.log(*level, &finished.message, &[]);
         }

@@ -7,12 +7,12 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
-
 use crate::recorder::Recorder;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::{Error, Result};
 
 /// How many rows may wait: about ten seconds of what the writer manages.
@@ -80,6 +80,8 @@ struct Shared {
     work: Condvar,
     /// Producers wait here for room, and flushes for the writer.
     done: Condvar,
+    /// Rows fill half of the room for them: it may soon be full.
+    crowded: AtomicBool,
 }
 
 #[derive(Default)]
@@ -117,8 +119,9 @@ impl Queue {
     ) -> Result<Self> {
         let shared = Arc::new(Shared {
             waiting: Mutex::new(Waiting::default()),
-            work: Condvar::new(),
-            done: Condvar::new(),
+            work: Condvar::default(),
+            done: Condvar::default(),
+            crowded: AtomicBool::new(false),
         });
         let own = shared.clone();
         let writer = thread::Builder::new()
@@ -160,6 +163,9 @@ impl Queue {
         if !was_due && waiting.is_due() {
             self.shared.work.notify_one();
         }
+        if waiting.rows >= MOST_ROWS / 2 || waiting.values >= MOST_VALUES / 2 {
+            self.shared.crowded.store(true, Ordering::Relaxed);
+        }
         true
     }
 
@@ -193,8 +199,14 @@ impl Queue {
         waiting.flush = true;
         self.shared.work.notify_one();
         while waiting.rounds < round && !waiting.ended {
-            self.shared.done.wait(&mut waiting);
+            waiting = self.shared.done.wait(waiting);
         }
+    }
+
+    /// Whether a row that is put in now may have to wait for room.
+    #[inline]
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.shared.crowded.load(Ordering::Relaxed)
     }
 
     /// How often a producer waited for room.
@@ -225,7 +237,7 @@ impl Queue {
         // One round empties the queue.
         let round = waiting.rounds;
         while waiting.rounds == round && !waiting.ended {
-            self.shared.done.wait(&mut waiting);
+            waiting = self.shared.done.wait(waiting);
         }
         waiting
     }
@@ -276,7 +288,9 @@ fn write(
     loop {
         let deadline = Instant::now() + interval;
         while !waiting.is_due() {
-            if shared.work.wait_until(&mut waiting, deadline).timed_out() {
+            let passed;
+            (waiting, passed) = shared.work.wait_until(waiting, deadline);
+            if passed {
                 break;
             }
         }
@@ -291,6 +305,7 @@ fn write(
         }
         std::mem::swap(&mut jobs, &mut waiting.jobs);
         (waiting.rows, waiting.values, waiting.records) = (0, 0, 0);
+        shared.crowded.store(false, Ordering::Relaxed);
         waiting.writing = true;
         drop(waiting);
         let mut emptied = Vec::new();

@@ -1,6 +1,7 @@
 //! A run: the library's front door.
 
 mod builder;
+mod fork;
 mod reporter;
 
 use std::path::{Path, PathBuf};
@@ -12,9 +13,9 @@ use model_foundry_guest::config::LoggingConfig;
 use model_foundry_guest::line_buffer::LineBuffer;
 use model_foundry_guest::timestamp::Timestamps;
 use model_foundry_guest::{Field, Level, Value};
-use parking_lot::{Mutex, MutexGuard};
 
 pub use self::builder::RunBuilder;
+pub use self::fork::Heritage;
 use self::reporter::Reporter;
 pub use self::reporter::{Console, OnError};
 use crate::attempt::Attempted;
@@ -22,16 +23,16 @@ use crate::errors::ErrorTracker;
 use crate::imports::MemorySample;
 use crate::imports::clocks::Clock;
 use crate::imports::files::{Healed, StorageTally};
-use crate::imports::gpu::Gpu;
-use crate::imports::system::{MachineMemory, descendants};
 use crate::locks;
 use crate::manifest::{self, Manifest, Status};
 use crate::metrics::MetricsLogger;
 use crate::performance::PerformanceLogger;
 use crate::queue::Queue;
 use crate::recorder::Recorder;
+use crate::sampler::Sampler;
 use crate::shapes::Shapes;
 use crate::structured::StructuredLogger;
+use crate::sync::{Mutex, MutexGuard};
 use crate::termination::Flush;
 use crate::{Error, Result};
 
@@ -52,7 +53,8 @@ struct Inner {
     queue: Option<Queue>,
     reporter: Arc<Reporter>,
     recorder: Arc<Mutex<Recorder>>,
-    gpu: Mutex<Sampler>,
+    sampler: Mutex<Sampler>,
+    nvml: Option<PathBuf>,
     watched: Mutex<Vec<u32>>,
     folder: PathBuf,
     dir: Dir,
@@ -64,15 +66,10 @@ struct Inner {
     least: Level,
     clock: Clock,
     rank: Option<u32>,
-    _live: locks::Lock,
-}
-
-/// What samples memory, outside the component's lock: a driver may take its time.
-struct Sampler {
-    gpu: Gpu,
-    /// The devices that this process may use; none where the driver did not tell.
-    seen: Option<Vec<String>>,
-    memory: MachineMemory,
+    /// Whether this process' rank has files of its own.
+    shards: bool,
+    /// Says that this process takes part in the run; none in a forked one that has left it to its parent.
+    live: Mutex<Option<locks::Lock>>,
 }
 
 impl Run {
@@ -258,6 +255,13 @@ impl Run {
         self.inner.queue.as_ref().map_or(0, Queue::waits)
     }
 
+    /// Whether logging a row may wait: for the disk, or under `buffered` for room in the queue. Whoever
+    /// holds a lock that others need gives it up first.
+    #[inline]
+    pub fn may_wait(&self) -> bool {
+        self.inner.queue.as_ref().is_none_or(Queue::is_crowded)
+    }
+
     /// Write what is buffered. Under the other durabilities nothing is.
     pub fn flush(&self) {
         self.inner.flush();
@@ -273,17 +277,7 @@ impl Run {
     /// Sample memory, outside the component's lock.
     pub(crate) fn sample(&self) -> MemorySample {
         let watched = self.inner.watched.lock().clone();
-        let mut sampler = self.inner.gpu.lock();
-        let family = if watched.is_empty() { Vec::new() } else { descendants(&watched) };
-        let seen = sampler.seen.clone();
-        let gpu = sampler.gpu.devices(&family).map(|mut inventory| {
-            // Devices that this process may not use are none of its business.
-            if let Some(seen) = &seen {
-                inventory.devices.retain(|device| seen.contains(&device.uuid));
-            }
-            inventory
-        });
-        MemorySample { system: sampler.memory.read(&watched), gpu }
+        self.inner.sampler.lock().sample(&watched)
     }
 
     /// Say in the log which torn ends, that a crash left, were healed.

@@ -19,6 +19,9 @@ pub const COMPONENT: &[u8] = include_bytes!("../component/model-foundry-logging.
 /// How often the ticker ticks.
 const TICK: Duration = Duration::from_millis(100);
 
+/// The process' own runtime.
+static SHARED: OnceLock<Runtime> = OnceLock::new();
+
 /// How a runtime is made.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -65,6 +68,28 @@ pub struct Runtime {
 }
 
 impl Runtime {
+    /// Make this the process' own runtime, which whatever is opened without another uses. False if it has
+    /// one already.
+    pub fn share(self) -> bool {
+        SHARED.set(self).is_ok()
+    }
+
+    /// The engine, for tests of its settings.
+    #[doc(hidden)]
+    pub fn engine(&self) -> &Engine {
+        self.pre.engine()
+    }
+
+    /// In a process that was forked from the one that made this runtime: start its ticker again, as of
+    /// the parent's threads only the one that forked is there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Component`] if no thread can be started: then nothing ends a call that computes for ever.
+    pub fn restart_ticker(&self) -> Result<()> {
+        start_ticker(self.pre.engine().weak(), self.ticks.clone())
+    }
+
     /// The process' own runtime, with the component that comes with this library. It is made on first
     /// use.
     ///
@@ -72,7 +97,6 @@ impl Runtime {
     ///
     /// [`Error::Component`] if the engine cannot be set up on this machine.
     pub fn shared() -> Result<Self> {
-        static SHARED: OnceLock<Runtime> = OnceLock::new();
         if let Some(runtime) = SHARED.get() {
             return Ok(runtime.clone());
         }

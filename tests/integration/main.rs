@@ -6,6 +6,7 @@ mod trainer;
 
 mod concurrency;
 mod durability;
+mod forks;
 mod full_disk;
 mod healing;
 mod kills;

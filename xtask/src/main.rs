@@ -6,6 +6,7 @@
 
 mod component;
 mod digest;
+mod python;
 mod test;
 
 use std::path::{Path, PathBuf};

@@ -8,9 +8,8 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use model_foundry_guest::config::{self as logic, Durability, LoggingConfig};
 use model_foundry_guest::{Field, Value};
-use parking_lot::Mutex;
 
-use super::{Console, Inner, OnError, RUN_DIR_VARIABLE, Reporter, Run, Sampler, timestamp};
+use super::{Console, Heritage, Inner, OnError, RUN_DIR_VARIABLE, Reporter, Run, timestamp};
 use crate::attempt::Attempted;
 use crate::bindings::exports::model_foundry::logging::metrics as component;
 use crate::bindings::model_foundry::logging::files;
@@ -18,15 +17,15 @@ use crate::config::{ConfigReader, ExperimentConfig, Format};
 use crate::imports::Powers;
 use crate::imports::clocks::Clock;
 use crate::imports::files::{Disk, Files};
-use crate::imports::gpu::{Gpu, visible};
-use crate::imports::system::MachineMemory;
 use crate::locks::{self, Company};
 use crate::manifest::{self, Host, Manifest};
 use crate::queue::{Queue, Told};
 use crate::rank;
 use crate::recorder::Recorder;
 use crate::runtime::Runtime;
+use crate::sampler::Sampler;
 use crate::sandbox::Sandbox;
+use crate::sync::Mutex;
 use crate::termination::{Flush, flush_on_termination};
 use crate::{Error, Result};
 
@@ -38,15 +37,16 @@ pub struct RunBuilder {
     logging: Option<LoggingConfig>,
     whole: serde_json::Map<String, serde_json::Value>,
     command: Vec<String>,
-    rank: Option<u32>,
+    pub(super) rank: Option<u32>,
     shards: Option<bool>,
     on_error: OnError,
     console: Console,
     clock: Clock,
     disk: Option<Box<dyn Disk>>,
     runtime: Option<Runtime>,
-    nvml: Option<PathBuf>,
+    pub(super) nvml: Option<PathBuf>,
     watches_command: bool,
+    pub(super) heritage: Option<Heritage>,
 }
 
 impl RunBuilder {
@@ -67,6 +67,7 @@ impl RunBuilder {
             runtime: None,
             nvml: None,
             watches_command: false,
+            heritage: None,
         }
     }
 
@@ -219,16 +220,16 @@ impl RunBuilder {
         // What may take its time, or fail, comes before the folder is touched and its lock taken.
         let mut sandbox =
             Sandbox::start(&runtime, Powers::new(Files::nowhere(), self.clock.clone()))?;
-        let mut gpu = Gpu::new(self.nvml);
-        let visible_devices = std::env::var("CUDA_VISIBLE_DEVICES").ok();
-        let seen = gpu
-            .devices(&[])
-            .ok()
-            .map(|inventory| visible(inventory.devices, visible_devices.as_deref()));
-        let first = seen.as_ref().and_then(|seen| seen.first());
-        let device = first.map_or_else(|| "cpu".into(), |gpu| format!("cuda:0 {}", gpu.name));
-        let seen = seen.map(|seen| seen.into_iter().map(|device| device.uuid).collect());
-        let git_hash = manifest::git_hash(Path::new("."));
+        let (sampler, device, git_hash) = match &self.heritage {
+            Some(Heritage { seen, device, git_hash, .. }) => {
+                let sampler = Sampler::inherited(self.nvml.clone(), seen.clone());
+                (sampler, device.clone(), git_hash.clone())
+            }
+            None => {
+                let (sampler, device) = Sampler::new(self.nvml.clone());
+                (sampler, device, manifest::git_hash(Path::new(".")))
+            }
+        };
         let host = Host::this();
 
         let dir = open_folder(&folder)?;
@@ -254,6 +255,8 @@ impl RunBuilder {
         let shard = rank.filter(|_| self.shards.unwrap_or_else(network));
         // Where there are no locks to tell, the first rank begins an attempt and the others join it.
         let begins = match company {
+            // Its parent began one, and may have ended since.
+            _ if self.heritage.is_some() => false,
             Company::Alone => true,
             Company::Others => false,
             Company::Unknown => rank.unwrap_or(0) == 0,
@@ -318,7 +321,8 @@ impl RunBuilder {
                 queue,
                 reporter,
                 recorder,
-                gpu: Mutex::new(Sampler { gpu, seen, memory: MachineMemory::default() }),
+                sampler: Mutex::new(sampler),
+                nvml: self.nvml,
                 watched: Mutex::new(Vec::new()),
                 folder,
                 dir,
@@ -329,7 +333,8 @@ impl RunBuilder {
                 least,
                 clock: self.clock,
                 rank,
-                _live: live,
+                shards: shard.is_some(),
+                live: Mutex::new(Some(live)),
             }),
         };
         if run.inner.queue.is_some() {

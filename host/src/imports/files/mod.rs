@@ -44,6 +44,8 @@ pub struct StorageTally {
 pub(crate) struct Files {
     /// None where there is no folder, as for reading a configuration.
     dir: Option<Dir>,
+    /// What is appended goes nowhere, and nothing is there to be read.
+    discards: bool,
     /// The rank whose shards this process appends to, if it has shards.
     rank: Option<u32>,
     /// Every append reaches the disk.
@@ -93,9 +95,15 @@ impl Files {
         Self::of(None, None, false, false)
     }
 
+    /// No files: every append succeeds, and nothing is kept.
+    pub(crate) fn discarding() -> Self {
+        Self { discards: true, ..Self::nowhere() }
+    }
+
     fn of(dir: Option<Dir>, rank: Option<u32>, synced: bool, alone: bool) -> Self {
         Self {
             dir,
+            discards: false,
             rank,
             synced,
             alone,
@@ -154,6 +162,9 @@ impl Files {
         sync: bool,
     ) -> Result<u64, StorageError> {
         self.appends += 1;
+        if self.discards {
+            return Ok(0);
+        }
         let appended = self.try_append(file, lines, sync || self.synced);
         appended.map_err(|error| self.note(file, &error))
     }
@@ -252,6 +263,9 @@ impl Files {
 
     /// Which parts of a file exist.
     pub(crate) fn parts(&self, file: File) -> Result<Vec<Part>, StorageError> {
+        if self.discards {
+            return Ok(Vec::new());
+        }
         let list = || -> io::Result<Vec<Part>> {
             let mut parts = Vec::new();
             for entry in self.dir()?.entries()? {

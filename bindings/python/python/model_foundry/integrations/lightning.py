@@ -1,0 +1,105 @@
+"""A logger for Lightning.
+
+    trainer = lightning.Trainer(logger=ModelFoundryLogger("tiny-lm", "runs"))
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+try:
+    from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
+    from lightning.pytorch.utilities import rank_zero_only
+except ModuleNotFoundError:
+    from pytorch_lightning.loggers.logger import Logger, rank_zero_experiment
+    from pytorch_lightning.utilities import rank_zero_only
+
+from model_foundry._runs import open_run
+from model_foundry.integrations._log import without
+from model_foundry.logging_components import MetricsLogger
+
+
+class ModelFoundryLogger(Logger):  # type: ignore[misc]
+    """Logs what Lightning reports to ``<save_dir>/<name>/metrics.jsonl``, from rank 0.
+
+    Raises as :class:`~model_foundry.MetricsLogger` does, when it is first used.
+    """
+
+    def __init__(
+        self,
+        name: str = "lightning",
+        save_dir: str | os.PathLike[str] = "runs",
+        *,
+        durability: str = "immediate",
+    ) -> None:
+        super().__init__()
+        self._name = name
+        self._save_dir = Path(save_dir)
+        self._durability = durability
+        self._parameters: dict[str, Any] = {}
+        self._metrics: MetricsLogger | None = None
+
+    @property
+    def name(self) -> str:
+        """The experiment's name."""
+        return self._name
+
+    @property
+    def version(self) -> int | str | None:
+        """The attempt at the experiment, from 1; none before the first record."""
+        run = None if self._metrics is None else self._metrics._run
+        return None if run is None else run.attempt
+
+    @property
+    def save_dir(self) -> str | None:
+        """The folder of runs."""
+        return str(self._save_dir)
+
+    @property
+    def log_dir(self) -> str | None:
+        """The run folder."""
+        return str(self._save_dir / self._name)
+
+    @property
+    @rank_zero_experiment  # type: ignore[untyped-decorator, unused-ignore]
+    def experiment(self) -> MetricsLogger:
+        """The metrics logger."""
+        if self._metrics is None:
+            folder = self._save_dir / self._name
+            settings = {"durability": self._durability, "log_to_wandb": False}
+            sections = {"model": self._parameters} if self._parameters else None
+            run = open_run(folder, self._name, settings, sections)
+            self._metrics = MetricsLogger._of_run(self._name, folder, run)
+        return self._metrics
+
+    @rank_zero_only  # type: ignore[untyped-decorator, unused-ignore]
+    def log_hyperparams(self, params: Any, *_: Any, **__: Any) -> None:
+        """Keep the hyper-parameters in run.json, where they come before the first metric."""
+        if isinstance(params, argparse.Namespace):
+            params = vars(params)
+        self._parameters.update(params or {})
+
+    @rank_zero_only  # type: ignore[untyped-decorator, unused-ignore]
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Log what Lightning reports."""
+        self.experiment.log_step(step or 0, metrics.get("epoch"), without(metrics, "epoch"))
+
+    @rank_zero_only  # type: ignore[untyped-decorator, unused-ignore]
+    def save(self) -> None:
+        """Write what is buffered."""
+        if self._metrics is not None:
+            self._metrics.flush()
+
+    @rank_zero_only  # type: ignore[untyped-decorator, unused-ignore]
+    def finalize(self, status: str) -> None:
+        """End the run."""
+        if self._metrics is not None:
+            run = self._metrics._run
+            if status != "success" and run is not None:
+                run.mark_failed()
+            self._metrics.close()
+            self._metrics = None

@@ -1,0 +1,57 @@
+"""A callback for Hugging Face's ``Trainer``.
+
+    trainer = transformers.Trainer(..., callbacks=[ModelFoundryCallback("tiny-lm", "runs/tiny-lm")])
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from transformers import TrainerCallback
+
+from model_foundry.integrations._log import metrics_logger, without
+from model_foundry.logging_components import MetricsLogger
+
+
+class ModelFoundryCallback(TrainerCallback):  # type: ignore[misc]
+    """Logs what ``Trainer`` reports to metrics.jsonl, from the first process of several.
+
+    Evaluations are logged as epoch summaries as well as at their step. ``logger`` is a
+    :class:`~model_foundry.MetricsLogger` to use instead of one of its own; the callback then leaves it
+    open. Raises as that does.
+    """
+
+    def __init__(
+        self,
+        experiment_name: str = "transformers",
+        output_dir: str | os.PathLike[str] | None = None,
+        *,
+        logger: MetricsLogger | None = None,
+        durability: str = "immediate",
+    ) -> None:
+        self._given = (logger, experiment_name, output_dir, durability)
+        self.metrics: MetricsLogger | None = logger
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Open the run folder."""
+        if self.metrics is None and state.is_world_process_zero:
+            self.metrics = metrics_logger(*self._given)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        """Log what the trainer reports."""
+        if self.metrics is not None and state.is_world_process_zero and logs:
+            self.metrics.log_step(state.global_step, state.epoch, without(logs, "epoch", "step"))
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:
+        """Log an evaluation."""
+        if self.metrics is not None and state.is_world_process_zero and metrics:
+            self.metrics.log_epoch_summary(state.epoch or 0, without(metrics, "epoch"))
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Write what is buffered, and close what was opened here."""
+        if self.metrics is not None:
+            self.metrics.flush()
+            if self._given[0] is None:
+                self.metrics.close()
+                self.metrics = None

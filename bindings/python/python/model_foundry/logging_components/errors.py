@@ -1,0 +1,120 @@
+"""Errors of a training, in errors.jsonl."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from model_foundry import _native
+from model_foundry._runs import open_run
+from model_foundry.logging_components.structured import StructuredLogger
+
+
+class ErrorTracker:
+    """Keeps errors in ``<output_dir>/errors.jsonl`` and counts them by type.
+
+    The file has all of them; ``max_errors`` (1 or more) newest ones stay in memory. Each error is on the
+    disk when :meth:`log_error` returns, and is also told to ``logger`` at ERROR. Errors that the file
+    already holds count on.
+
+    Raises ``OSError`` if the folder cannot be made or written, ``ValueError`` if ``max_errors`` is not
+    positive.
+
+    >>> import logging, tempfile
+    >>> tracker = ErrorTracker(logging.getLogger("train.quiet"), tempfile.mkdtemp())
+    >>> tracker.logger.disabled = True
+    >>> try:
+    ...     1 / 0
+    ... except ZeroDivisionError as error:
+    ...     tracker.log_error(error, {"step": 7})
+    >>> tracker.get_error_summary()
+    {'ZeroDivisionError': 1}
+    >>> tracker.get_recent_errors(1)[0]["context"]
+    {'step': 7}
+    """
+
+    def __init__(
+        self,
+        logger: StructuredLogger | logging.Logger,
+        output_dir: str | os.PathLike[str],
+        max_errors: int = 1000,
+    ) -> None:
+        self.logger = logger
+        self.max_errors = max_errors
+        #: The run folder.
+        self.output_dir = Path(output_dir)
+        #: The file that is appended to.
+        self.errors_file = self.output_dir / "errors.jsonl"
+        name = logger.context.get("experiment") if isinstance(logger, StructuredLogger) else None
+        config: dict[str, Any] = {"durability": "immediate", "log_to_wandb": False}
+        if max_errors != 1000:
+            config["max_errors_to_track"] = max_errors
+        self._run = open_run(self.output_dir, None if name is None else str(name), config)
+
+    @classmethod
+    def _of_run(
+        cls, logger: StructuredLogger, folder: Path, max_errors: int, run: _native.Run
+    ) -> ErrorTracker:
+        """The error tracker of an open run."""
+        tracker = cls.__new__(cls)
+        tracker.logger = logger
+        tracker.max_errors = max_errors
+        tracker.output_dir = folder
+        tracker.errors_file = folder / "errors.jsonl"
+        tracker._run = run
+        return tracker
+
+    def log_error(
+        self, exception: BaseException, context: Mapping[str, Any] | None = None
+    ) -> None:
+        """Keep an exception with its type, message, whole traceback (causes too) and ``context``."""
+        kind = type(exception).__name__
+        try:
+            message = str(exception)
+        except Exception:
+            message = "<its message cannot be shown>"
+        text = "".join(traceback.format_exception(exception))
+        context = {} if context is None else context
+        _native.log_error(self._run, kind, message, text, context)
+        if isinstance(self.logger, StructuredLogger):
+            fields = {str(name): value for name, value in context.items()}
+            fields = {"error_type": kind, "error_message": message, **fields}
+            self.logger._log(logging.ERROR, f"{kind}: {message}", fields)
+        else:
+            self.logger.error("%s: %s", kind, message)
+
+    def get_error_summary(self) -> dict[str, int]:
+        """How many errors of each type there were, the most frequent first.
+
+        >>> import logging, tempfile
+        >>> ErrorTracker(logging.getLogger("train.quiet"), tempfile.mkdtemp()).get_error_summary()
+        {}
+        """
+        return dict(_native.error_summary(self._run))
+
+    def get_recent_errors(self, n: int = 10) -> list[dict[str, Any]]:
+        """The ``n`` newest errors in memory, newest first.
+
+        Each has ``timestamp``, ``error_type``, ``error_message``, ``traceback`` and ``context``.
+        """
+        recent = _native.recent_errors(self._run, max(0, n))
+        for entry in recent:
+            entry["context"] = json.loads(entry["context"])
+        return recent
+
+    def reset_counters(self) -> None:
+        """Set the counts to nothing; the file and the errors in memory stay.
+
+        >>> import logging, tempfile
+        >>> tracker = ErrorTracker(logging.getLogger("train.quiet"), tempfile.mkdtemp())
+        >>> tracker.log_error(ValueError("bad batch"))
+        >>> tracker.reset_counters()
+        >>> tracker.get_error_summary(), len(tracker.get_recent_errors())
+        ({}, 1)
+        """
+        _native.reset_error_counts(self._run)

@@ -1,0 +1,221 @@
+"""Timings of named blocks, and memory."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from model_foundry import _native
+from model_foundry.logging_components.structured import StructuredLogger
+
+
+class PerformanceLogger:
+    """Times named blocks by the monotonic clock and samples memory.
+
+    ``logger`` is a :class:`StructuredLogger` or a standard logger. Where it is a Trainer's, timings and
+    samples are also kept in performance.jsonl of the run.
+
+    :attr:`timers` has the samples by name, in seconds. It is a plain dict that may be changed: the
+    statistics and the report are of what it holds.
+
+    A timer on the host measures the launch of what runs on a GPU: measure that with CUDA events, and
+    :meth:`record` it.
+
+    >>> import logging
+    >>> performance = PerformanceLogger(logging.getLogger("train"))
+    >>> with performance.time_block("forward"):
+    ...     _ = sum(range(1000))
+    >>> performance.get_timing_statistics("forward")["count"]
+    1
+    """
+
+    def __init__(self, logger: StructuredLogger | logging.Logger) -> None:
+        self.logger = logger
+        #: Samples by name, in seconds.
+        self.timers: dict[str, list[float]] = {}
+        self._run = logger._run if isinstance(logger, StructuredLogger) else None
+
+    def time_block(self, name: str, log_level: int = logging.DEBUG) -> TimedBlock:
+        """Time a ``with`` block, and log "<name> completed in 0.0500s" at ``log_level``.
+
+        A block that fails is timed too ("failed after"), and its exception goes on.
+
+        >>> import logging
+        >>> performance = PerformanceLogger(logging.getLogger("train"))
+        >>> with performance.time_block("forward", log_level=logging.INFO) as timed:
+        ...     _ = sum(range(1000))
+        >>> timed.seconds > 0
+        True
+        """
+        return TimedBlock(self, name, log_level)
+
+    def record(self, name: str, seconds: float) -> None:
+        """Keep a duration that was measured elsewhere, in seconds, 0 or more.
+
+        Raises ``ValueError`` for anything else.
+
+        >>> import logging
+        >>> performance = PerformanceLogger(logging.getLogger("train"))
+        >>> performance.record("kernel", 0.25)
+        >>> performance.timers
+        {'kernel': [0.25]}
+        """
+        self._keep(name, float(seconds), None, failed=False)
+
+    def get_timing_statistics(self, name: str) -> dict[str, float]:
+        """``count``, ``mean``, ``min``, ``max`` and ``std`` (n − 1; 0 for one sample), in seconds.
+
+        Of the samples that :attr:`timers` holds; an unknown name has count 0.
+        """
+        found = _native.statistics(self.timers.get(name, []))
+        return dict(zip(("count", "mean", "min", "max", "std"), found, strict=True))
+
+    def log_memory_usage(self, step: int | None = None) -> dict[str, Any]:
+        """Sample the memory of this process, of the machine and of each GPU, and log it at INFO.
+
+        Returns the figures in bytes. Where PyTorch uses CUDA, ``torch_allocated`` and ``torch_reserved``
+        of each GPU are those of its allocator; the rest is the driver's. What cannot be told is left out,
+        or says why.
+
+        >>> import logging
+        >>> PerformanceLogger(logging.getLogger("train")).log_memory_usage()["process_resident"] > 0
+        True
+        """
+        sample = None if self._run is None else _native.log_memory(self._run, step)
+        figures, messages = _native.memory() if sample is None else sample
+        torch_messages = _add_torch(figures)
+        if torch_messages:
+            messages = [text for text in messages if not text.startswith("GPU memory - Allocated")]
+            messages += torch_messages
+        context = figures if step is None else {"step": step, **figures}
+        for message in messages:
+            self._say(logging.INFO, message, context)
+        return figures
+
+    def reset_timers(self) -> None:
+        """Forget the timings; performance.jsonl keeps them.
+
+        >>> import logging
+        >>> performance = PerformanceLogger(logging.getLogger("train"))
+        >>> performance.record("forward", 0.5)
+        >>> performance.reset_timers()
+        >>> performance.timers
+        {}
+        """
+        self.timers.clear()
+        if self._run is not None:
+            _native.reset_timers(self._run)
+
+    def export_timing_report(self, path: str | os.PathLike[str]) -> None:
+        """Write every operation's statistics to a JSON file, whole or not at all.
+
+        Raises ``OSError`` if it cannot be written, ``ValueError`` if :attr:`timers` holds a sample that is
+        no number of seconds.
+
+        >>> import json, logging, tempfile
+        >>> performance = PerformanceLogger(logging.getLogger("train"))
+        >>> performance.record("forward", 0.5)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     performance.export_timing_report(folder + "/timing_report.json")
+        ...     json.load(open(folder + "/timing_report.json"))["forward"]["mean"]
+        0.5
+        """
+        report = _native.timing_report(list(self.timers.items()))
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=f"{target.name}.new-", dir=target.parent)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(report)
+                file.flush()
+                os.fsync(file.fileno())
+            # mkstemp's file is its maker's alone; a report is for whoever may read a new file.
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(temporary, 0o666 & ~mask)
+            os.replace(temporary, target)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+
+    def _keep(self, name: str, seconds: float, level: int | None, *, failed: bool) -> None:
+        name = str(name)
+        message = None
+        if self._run is not None:
+            message = _native.record_block(self._run, name, seconds, failed)
+        elif level is None or self._listened_to(level):
+            message = _native.finished(name, seconds, failed)
+        self.timers.setdefault(name, []).append(seconds)
+        if level is not None and message is not None:
+            self._say(level, message, {"seconds": seconds})
+
+    def _listened_to(self, level: int) -> bool:
+        logger = self.logger.logger if isinstance(self.logger, StructuredLogger) else self.logger
+        return logger.isEnabledFor(level)
+
+    def _say(self, level: int, message: str, context: dict[str, Any]) -> None:
+        if isinstance(self.logger, StructuredLogger):
+            self.logger.log_structured(level, message, **context)
+        else:
+            self.logger.log(level, "%s", message)
+
+
+class TimedBlock:
+    """A block that is being timed: what :meth:`PerformanceLogger.time_block` gives."""
+
+    __slots__ = ("_began", "_level", "_name", "_performance", "seconds")
+
+    def __init__(self, performance: PerformanceLogger, name: str, level: int) -> None:
+        self._performance = performance
+        self._name = name
+        self._level = level
+        self._began = 0
+        #: What the block took, in seconds; none as long as it runs.
+        self.seconds: float | None = None
+
+    def __enter__(self) -> TimedBlock:
+        self._began = time.perf_counter_ns()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.seconds = (time.perf_counter_ns() - self._began) / 1e9
+        self._performance._keep(self._name, self.seconds, self._level, failed=error is not None)
+
+
+def _add_torch(figures: dict[str, Any]) -> list[str]:
+    """Add what PyTorch's allocator holds, where it uses CUDA; it in sentences."""
+    torch = sys.modules.get("torch")
+    try:
+        if torch is None or not torch.cuda.is_initialized():
+            return []
+        gpus = figures.setdefault("gpus", [])
+        messages = []
+        for index in range(torch.cuda.device_count()):
+            properties = torch.cuda.get_device_properties(index)
+            uuid = f"GPU-{getattr(properties, 'uuid', '')}"
+            gpu = next((gpu for gpu in gpus if gpu.get("uuid") == uuid), None)
+            if gpu is None:
+                gpu = {"index": index, "uuid": uuid, "name": properties.name}
+                gpus.append(gpu)
+            allocated = torch.cuda.memory_allocated(index)
+            reserved = torch.cuda.memory_reserved(index)
+            gpu["torch_allocated"], gpu["torch_reserved"] = allocated, reserved
+            messages.append(
+                f"GPU memory - Allocated: {allocated / 2**30:.2f}GB, Reserved: {reserved / 2**30:.2f}GB "
+                f"(GPU {index}: {properties.name})"
+            )
+        return messages
+    except Exception as error:  # a driver that fails is no reason to end a training
+        figures["torch_unavailable"] = f"{type(error).__name__}: {error}"
+        return []

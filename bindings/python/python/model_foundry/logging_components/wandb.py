@@ -1,0 +1,143 @@
+"""Weights & Biases, where it is installed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+
+class WandBLogger:
+    """Forwards to the ``wandb`` package when it is installed.
+
+    Where it is absent, or fails, that is said once as a warning, and training goes on: every method then
+    does nothing. ``enabled=False`` does nothing from the start, without a word.
+
+    >>> logger = WandBLogger("project", "run", {"lr": 3e-4}, enabled=False)
+    >>> logger.log_metrics(1, {"loss": 2.5})
+    >>> logger.get_run_url() is None
+    True
+    """
+
+    def __init__(
+        self,
+        project: str,
+        name: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        entity: str | None = None,
+        tags: Sequence[str] | None = None,
+        enabled: bool = True,
+    ) -> None:
+        self.project = project
+        self.name = name
+        #: Whether records go anywhere.
+        self.enabled = enabled
+        #: The run of the ``wandb`` package; none where there is none.
+        self.run: Any = None
+        self._wandb: Any = None
+        self._said = False
+        if enabled:
+            try:
+                import wandb
+            except ImportError:
+                self.enabled = False
+                self._say("the wandb package is not installed (pip install wandb)")
+                return
+            self._wandb = wandb
+            self.run = self._try(
+                lambda: wandb.init(
+                    project=project,
+                    name=name,
+                    config=dict(config or {}),
+                    entity=entity,
+                    tags=list(tags) if tags is not None else None,
+                )
+            )
+            self.enabled = self.run is not None
+
+    def log_metrics(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Log a step's metrics."""
+        self._forward(lambda: self.run.log(dict(metrics), step=step))
+
+    def log_system_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Log metrics of the machine, under ``system/``."""
+        named = {f"system/{name}": value for name, value in metrics.items()}
+        self._forward(lambda: self.run.log(named, step=step))
+
+    def watch_model(self, model: Any, log: str = "gradients", log_freq: int = 100) -> None:
+        """Log a model's gradients or parameters every ``log_freq`` steps."""
+        self._forward(lambda: self.run.watch(model, log=log, log_freq=log_freq))
+
+    def log_artifact(self, path: Any, name: str, type: str = "model") -> None:
+        """Log a file or a folder as an artifact."""
+
+        def forward() -> None:
+            import os
+
+            artifact = self._wandb.Artifact(name, type=type)
+            (artifact.add_dir if os.path.isdir(path) else artifact.add_file)(str(path))
+            self.run.log_artifact(artifact)
+
+        self._forward(forward)
+
+    def log_table(
+        self, name: str, columns: Sequence[str], data: Sequence[Sequence[Any]], step: int | None = None
+    ) -> None:
+        """Log rows under named columns."""
+        self._forward(
+            lambda: self.run.log(
+                {name: self._wandb.Table(columns=list(columns), data=[list(row) for row in data])},
+                step=step,
+            )
+        )
+
+    def log_image(
+        self, name: str, image: Any, caption: str | None = None, step: int | None = None
+    ) -> None:
+        """Log an image: a path, an array, a PIL image."""
+        self._forward(
+            lambda: self.run.log({name: self._wandb.Image(image, caption=caption)}, step=step)
+        )
+
+    def log_histogram(self, name: str, values: Any, step: int | None = None) -> None:
+        """Log the distribution of values."""
+        self._forward(lambda: self.run.log({name: self._wandb.Histogram(values)}, step=step))
+
+    def alert(self, title: str, text: str, level: str = "INFO") -> None:
+        """Send an alert; the level is INFO, WARN or ERROR."""
+        self._forward(
+            lambda: self.run.alert(
+                title=title, text=text, level=getattr(self._wandb.AlertLevel, level.upper())
+            )
+        )
+
+    def finish(self, exit_code: int | None = None) -> None:
+        """End the run; later calls do nothing."""
+        self._forward(lambda: self.run.finish(exit_code=exit_code))
+        self.enabled = False
+
+    def get_run_url(self) -> str | None:
+        """Where the run can be seen; none where it cannot."""
+        url = self._forward(lambda: self.run.url)
+        return None if url is None else str(url)
+
+    def summary(self, metrics: Mapping[str, Any]) -> None:
+        """Set the run's summary."""
+        self._forward(lambda: self.run.summary.update(dict(metrics)))
+
+    def _forward(self, call: Callable[[], Any]) -> Any:
+        return self._try(call) if self.enabled and self.run is not None else None
+
+    def _try(self, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except Exception as error:  # whatever a tracker does, training goes on
+            self._say(f"{type(error).__name__}: {error}")
+            return None
+
+    def _say(self, problem: str) -> None:
+        if not self._said:
+            self._said = True
+            warnings.warn(
+                f"Weights & Biases does not log: {problem}; training goes on without it", stacklevel=4
+            )

@@ -1,0 +1,42 @@
+//! The logging configuration, judged by the component.
+
+use model_foundry::{ConfigReader, Error, Format, LoggingConfig};
+use pyo3::prelude::*;
+
+use crate::errors::raised;
+use crate::fork::{outside, runtime};
+
+/// A violation: the field, and what is wrong.
+type Violation = (String, String);
+
+/// What reads configurations.
+pub(crate) fn reader() -> model_foundry::Result<ConfigReader> {
+    ConfigReader::new(&runtime()?)
+}
+
+/// The default logging configuration as JSON.
+#[pyfunction]
+pub(crate) fn default_logging_config(py: Python<'_>) -> PyResult<String> {
+    outside(py, || reader()?.render(&LoggingConfig::default(), Format::Json)).map_err(raised)
+}
+
+/// A logging configuration, given as JSON, filled in with the defaults, as JSON too; or every violation.
+#[pyfunction]
+pub(crate) fn check_logging_config(
+    py: Python<'_>,
+    config: &str,
+) -> PyResult<(Option<String>, Vec<Violation>)> {
+    let read = outside(py, || {
+        let mut reader = reader()?;
+        let read = reader.read(config, Format::Json, "the logging configuration")?;
+        reader.render(&read.logging, Format::Json)
+    });
+    match read {
+        Ok(whole) => Ok((Some(whole), Vec::new())),
+        Err(Error::Config { violations, .. }) => {
+            let told = violations.into_iter().map(|found| (found.field, found.message));
+            Ok((None, told.collect()))
+        }
+        Err(error) => Err(raised(error)),
+    }
+}

@@ -1,0 +1,122 @@
+//! The component for loggers without a run folder.
+
+use std::sync::{Arc, Mutex};
+
+use model_foundry::{Detached, MemorySample};
+use model_foundry_guest::statistics::Statistics;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::errors::raised;
+use crate::fork::{generation, lock, outside, runtime};
+use crate::values::fields;
+
+/// The one of this process, with the generation of processes that it is of.
+static DETACHED: Mutex<Option<(u64, Arc<Detached>)>> = Mutex::new(None);
+
+/// Start it, or take the one that is there. The caller is [`outside`].
+fn detached() -> model_foundry::Result<Arc<Detached>> {
+    let mut known = lock(&DETACHED);
+    let now = generation();
+    match known.take() {
+        Some((of, detached)) if of == now => {
+            *known = Some((of, detached.clone()));
+            return Ok(detached);
+        }
+        // The parent's, whose locks are as they were.
+        parents => std::mem::forget(parents),
+    }
+    let nvml = std::env::var_os("MODEL_FOUNDRY_NVML").map(Into::into);
+    let detached = Arc::new(Detached::new(&runtime()?, nvml)?);
+    *known = Some((now, detached.clone()));
+    Ok(detached)
+}
+
+/// A record as one line of JSON: message, and context with the fields of both mappings. A field of the
+/// second wins.
+#[pyfunction]
+pub(crate) fn format(
+    py: Python<'_>,
+    message: &str,
+    context: &Bound<'_, PyAny>,
+    more: &Bound<'_, PyAny>,
+) -> PyResult<String> {
+    let mut all = fields(context)?;
+    all.extend(fields(more)?);
+    outside(py, || detached()?.format(message, &all)).map_err(raised)
+}
+
+/// The short commit of the code that runs, and the device it runs on.
+#[pyfunction]
+pub(crate) fn surroundings(py: Python<'_>) -> PyResult<(String, String)> {
+    let detached = outside(py, detached).map_err(raised)?;
+    Ok((detached.git_hash().to_owned(), detached.device().to_owned()))
+}
+
+/// A block's duration in words.
+#[pyfunction]
+pub(crate) fn finished(py: Python<'_>, name: &str, seconds: f64, failed: bool) -> PyResult<String> {
+    outside(py, || detached()?.finished(name, seconds, failed)).map_err(raised)
+}
+
+/// The content of a timing_report.json: every operation's statistics.
+#[pyfunction]
+pub(crate) fn timing_report(py: Python<'_>, timers: Vec<(String, Vec<f64>)>) -> PyResult<String> {
+    outside(py, || detached()?.timing_report(&timers)).map_err(raised)
+}
+
+/// Count, mean, min, max and standard deviation of samples.
+#[pyfunction]
+pub(crate) fn statistics(samples: Vec<f64>) -> (u64, f64, f64, f64, f64) {
+    let mut statistics = Statistics::default();
+    for sample in samples {
+        statistics.add(0, sample);
+    }
+    let Statistics { count, mean, min, max, .. } = statistics;
+    (count, mean, min, max, statistics.std())
+}
+
+/// Memory of this process, the machine and each GPU, in bytes; and in sentences.
+#[pyfunction]
+pub(crate) fn memory<'py>(py: Python<'py>) -> PyResult<(Bound<'py, PyDict>, Vec<String>)> {
+    let sample = outside(py, || detached()?.sample_memory()).map_err(raised)?;
+    sample_to_python(py, sample)
+}
+
+/// A memory sample's figures, and its sentences.
+pub(crate) fn sample_to_python(
+    py: Python<'_>,
+    sample: MemorySample,
+) -> PyResult<(Bound<'_, PyDict>, Vec<String>)> {
+    let figures = PyDict::new(py);
+    match sample.cpu {
+        Ok(memory) => {
+            figures.set_item("process_resident", memory.process_resident)?;
+            figures.set_item("process_virtual", memory.process_virtual)?;
+            figures.set_item("machine_total", memory.machine_total)?;
+            figures.set_item("machine_used", memory.machine_used)?;
+            figures.set_item("machine_available", memory.machine_available)?;
+        }
+        Err(reason) => figures.set_item("memory_unavailable", reason)?,
+    }
+    match sample.gpu {
+        Ok(inventory) => {
+            let mut gpus = Vec::new();
+            for device in inventory.devices {
+                let gpu = PyDict::new(py);
+                gpu.set_item("index", device.index)?;
+                gpu.set_item("uuid", device.uuid)?;
+                gpu.set_item("name", device.name)?;
+                gpu.set_item("total", device.total)?;
+                gpu.set_item("used", device.used)?;
+                gpu.set_item("free", device.free)?;
+                gpu.set_item("reserved", device.reserved)?;
+                gpu.set_item("process", device.process)?;
+                gpus.push(gpu);
+            }
+            figures.set_item("gpus", gpus)?;
+        }
+        Err(reason) => figures.set_item("gpu_unavailable", reason)?,
+    }
+    Ok((figures, sample.messages))
+}

@@ -1,0 +1,37 @@
+//! The native part of the Python package `model_foundry`: the host library's loggers as Python calls them.
+//!
+//! It is private to the package, whose modules are the interface.
+
+mod config;
+mod detached;
+mod errors;
+mod fork;
+mod loggers;
+mod metrics;
+mod run;
+mod traps;
+mod values;
+
+/// What the package's modules are built on.
+#[pyo3::pymodule(name = "_native")]
+mod native {
+    #[pymodule_export]
+    use crate::config::{check_logging_config, default_logging_config};
+    #[pymodule_export]
+    use crate::detached::{finished, format, memory, statistics, surroundings, timing_report};
+    #[pymodule_export]
+    use crate::fork::{after_fork_in_child, after_fork_in_parent, before_fork};
+    #[pymodule_export]
+    use crate::loggers::{
+        error_summary, log_error, log_memory, recent_errors, record_block, reset_error_counts,
+        reset_timers,
+    };
+    #[pymodule_export]
+    use crate::metrics::{Metrics, history, read_statistics};
+    #[pymodule_export]
+    use crate::run::OpenRun;
+    #[pymodule_export]
+    use crate::traps::_trap;
+    #[pymodule_export]
+    use crate::values::to_json;
+}

@@ -1,0 +1,86 @@
+//! The performance logger and the error tracker of a run.
+
+use model_foundry::ErrorEntry;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::detached::sample_to_python;
+use crate::run::OpenRun;
+use crate::values::fields;
+
+/// Keep a block's duration in performance.jsonl; it in words, or none if it could not be kept.
+#[pyfunction]
+pub(crate) fn record_block(
+    py: Python<'_>,
+    run: &OpenRun,
+    name: &str,
+    seconds: f64,
+    failed: bool,
+) -> PyResult<Option<String>> {
+    let finished = run.with(py, |run| run.performance().record_block(name, seconds, failed))?;
+    Ok(finished.map(|finished| finished.message))
+}
+
+/// Sample memory into performance.jsonl; none if the sample could not be kept.
+#[pyfunction]
+pub(crate) fn log_memory<'py>(
+    py: Python<'py>,
+    run: &OpenRun,
+    step: Option<u64>,
+) -> PyResult<Option<(Bound<'py, PyDict>, Vec<String>)>> {
+    let sample = run.with(py, |run| run.performance().log_memory_usage(step))?;
+    sample.map(|sample| sample_to_python(py, sample)).transpose()
+}
+
+/// Forget the timings; performance.jsonl stays.
+#[pyfunction]
+pub(crate) fn reset_timers(py: Python<'_>, run: &OpenRun) -> PyResult<()> {
+    run.with(py, |run| run.performance().reset_timers())
+}
+
+/// Keep an error in errors.jsonl.
+#[pyfunction]
+pub(crate) fn log_error(
+    py: Python<'_>,
+    run: &OpenRun,
+    error_type: &str,
+    message: &str,
+    traceback: &str,
+    context: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let context = fields(context)?;
+    run.with(py, |run| run.errors().log(error_type, message, traceback, &context))
+}
+
+/// Counts by type, most frequent first.
+#[pyfunction]
+pub(crate) fn error_summary(py: Python<'_>, run: &OpenRun) -> PyResult<Vec<(String, u64)>> {
+    let counts = run.with(py, |run| run.errors().summary())?;
+    Ok(counts.into_iter().map(|count| (count.error_type, count.count)).collect())
+}
+
+/// The newest errors in memory, newest first; their context as JSON.
+#[pyfunction]
+pub(crate) fn recent_errors<'py>(
+    py: Python<'py>,
+    run: &OpenRun,
+    count: u32,
+) -> PyResult<Vec<Bound<'py, PyDict>>> {
+    let recent = run.with(py, |run| run.errors().recent(count))?;
+    let entry = |entry: ErrorEntry| {
+        let dict = PyDict::new(py);
+        dict.set_item("timestamp", entry.timestamp)?;
+        dict.set_item("error_type", entry.error_type)?;
+        dict.set_item("error_message", entry.error_message)?;
+        dict.set_item("traceback", entry.traceback)?;
+        dict.set_item("context", entry.context)?;
+        Ok(dict)
+    };
+    recent.into_iter().map(entry).collect()
+}
+
+/// Set the counts to nothing; errors.jsonl stays.
+#[pyfunction]
+pub(crate) fn reset_error_counts(py: Python<'_>, run: &OpenRun) -> PyResult<()> {
+    run.with(py, |run| run.errors().reset_counts())
+}

@@ -1,0 +1,401 @@
+//! The metrics logger.
+//!
+//! A trainer logs the same names at every step. They are made columns once; after that a step is a few
+//! numbers, which are read from the dict into a buffer on the stack.
+
+use std::sync::{Arc, Mutex};
+
+use model_foundry::{Column, Columns, Kind, MetricsLogger, Query, Run, RunReader};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyFloat, PyInt, PyString};
+
+use crate::errors::raised;
+use crate::fork::{generation, lock, outside};
+use crate::run::OpenRun;
+use crate::values::{fields, scalar};
+
+/// How many metrics a step may have to be logged as a row.
+const WIDEST: usize = 32;
+
+/// How many sets of columns are kept: whoever names new metrics at every step gains nothing from them.
+const MOST_LAYOUTS: usize = 32;
+
+/// The largest whole number up to which a float holds every one.
+const EXACT: i64 = 1 << 53;
+
+/// Logs the metrics of steps. The public class is a subclass.
+#[pyclass(frozen, subclass, name = "Metrics", module = "model_foundry._native")]
+pub(crate) struct Metrics {
+    run: Mutex<Option<Py<OpenRun>>>,
+    layouts: Mutex<Layouts>,
+}
+
+/// Columns by their names, those used last first.
+struct Layouts {
+    /// The generation of processes that they are of.
+    generation: u64,
+    recent: Vec<Arc<Layout>>,
+}
+
+/// The names of a step's metrics, in order, as the objects that they were last given as.
+struct Layout {
+    names: Vec<Py<PyString>>,
+    integers: u32,
+    columns: Columns,
+    run: Run,
+}
+
+/// A step's metrics as a row.
+struct Row {
+    /// The names' addresses: a name that was seen before is known by it.
+    names: [usize; WIDEST],
+    values: [f64; WIDEST],
+    /// A bit for each value that is a whole number.
+    integers: u32,
+    width: usize,
+}
+
+impl Row {
+    /// The metrics as numbers; none where one is no number that a float holds, or a name no text.
+    #[inline]
+    fn read(metrics: &Bound<'_, PyDict>) -> Option<Self> {
+        let width = metrics.len();
+        if width > WIDEST {
+            return None;
+        }
+        let mut row = Self { names: [0; WIDEST], values: [0.0; WIDEST], integers: 0, width };
+        for (at, (name, value)) in metrics.iter().enumerate() {
+            if !name.is_exact_instance_of::<PyString>() {
+                return None;
+            }
+            row.names[at] = name.as_ptr() as usize;
+            let (number, is_integer) = number(&value)?;
+            row.values[at] = number;
+            row.integers |= u32::from(is_integer) << at;
+        }
+        Some(row)
+    }
+}
+
+/// A number, and whether it is a whole one. Truth values are no numbers.
+#[inline]
+fn number(value: &Bound<'_, PyAny>) -> Option<(f64, bool)> {
+    // A subclass is a float too: numpy's float64.
+    if let Ok(float) = value.cast::<PyFloat>() {
+        return Some((float.value(), false));
+    }
+    if let Ok(integer) = value.cast_exact::<PyInt>() {
+        let integer: i64 = integer.extract().ok()?;
+        return (-EXACT..=EXACT).contains(&integer).then_some((integer as f64, true));
+    }
+    if value.is_exact_instance_of::<PyString>() || value.is_none() {
+        return None;
+    }
+    let scalar = scalar(value)?;
+    if scalar.is_exact_instance_of::<PyFloat>() || scalar.is_exact_instance_of::<PyInt>() {
+        number(&scalar)
+    } else {
+        None
+    }
+}
+
+impl Layout {
+    #[inline]
+    fn is_of(&self, row: &Row) -> bool {
+        self.integers == row.integers
+            && self.names.len() == row.width
+            && self
+                .names
+                .iter()
+                .zip(&row.names)
+                .all(|(known, name)| known.as_ptr() as usize == *name)
+    }
+
+    /// As [`is_of`](Self::is_of), by what the names say.
+    fn says(&self, metrics: &Bound<'_, PyDict>, row: &Row) -> bool {
+        self.integers == row.integers
+            && self.names.len() == row.width
+            && self.names.iter().zip(metrics.iter()).all(|(known, (name, _))| {
+                // Exact strings are compared without any code of Python's.
+                known.bind(metrics.py()).as_any().eq(&name).unwrap_or(false)
+            })
+    }
+}
+
+impl Metrics {
+    fn open(&self, py: Python<'_>) -> PyResult<Py<OpenRun>> {
+        let run = lock(&self.run).as_ref().map(|run| run.clone_ref(py));
+        run.ok_or_else(|| PyValueError::new_err("the metrics logger is closed: open another"))
+    }
+
+    /// The columns of a row; none where there are too many sets of them.
+    #[inline]
+    fn layout(&self, metrics: &Bound<'_, PyDict>, row: &Row) -> PyResult<Option<Arc<Layout>>> {
+        let mut layouts = lock(&self.layouts);
+        if layouts.generation == generation()
+            && let Some(first) = layouts.recent.first()
+            && first.is_of(row)
+        {
+            return Ok(Some(first.clone()));
+        }
+        let found = layouts.find(metrics, row);
+        drop(layouts);
+        match found {
+            Found::Layout(layout) => Ok(Some(layout)),
+            Found::Full => Ok(None),
+            Found::None => self.new_layout(metrics, row),
+        }
+    }
+
+    #[cold]
+    fn new_layout(&self, metrics: &Bound<'_, PyDict>, row: &Row) -> PyResult<Option<Arc<Layout>>> {
+        let py = metrics.py();
+        let names: Vec<Bound<'_, PyString>> =
+            metrics.keys().iter().map(Bound::cast_into).collect::<Result<_, _>>()?;
+        let columns: Vec<Column> = names
+            .iter()
+            .enumerate()
+            .map(|(at, name)| Column {
+                name: name.to_string_lossy().into_owned(),
+                kind: if row.integers & (1 << at) == 0 { Kind::Float } else { Kind::Integer },
+            })
+            .collect();
+        let open = self.open(py)?;
+        // Too many columns are no reason to lose a step: it is logged by name.
+        let named =
+            open.get().with(py, |run| Ok((run.metrics().typed_columns(columns)?, run.clone())));
+        let Ok((columns, run)) = named else { return Ok(None) };
+        let names = names.into_iter().map(Bound::unbind).collect();
+        let layout = Arc::new(Layout { names, integers: row.integers, columns, run });
+        lock(&self.layouts).recent.insert(0, layout.clone());
+        Ok(Some(layout))
+    }
+
+    /// Log by name: anything that is not a handful of numbers.
+    #[cold]
+    fn log_by_name(
+        &self,
+        step: u64,
+        epoch: Option<f64>,
+        metrics: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let fields = fields(metrics)?;
+        let py = metrics.py();
+        let open = self.open(py)?;
+        open.get().with(py, |run| run.metrics().log_step(step, epoch, &fields))
+    }
+}
+
+enum Found {
+    Layout(Arc<Layout>),
+    Full,
+    None,
+}
+
+impl Layouts {
+    #[cold]
+    fn find(&mut self, metrics: &Bound<'_, PyDict>, row: &Row) -> Found {
+        let now = generation();
+        if self.generation != now {
+            self.generation = now;
+            // The parent's runs are the parent's to end.
+            std::mem::forget(std::mem::take(&mut self.recent));
+        }
+        let of = |layout: &Arc<Layout>| layout.is_of(row) || layout.says(metrics, row);
+        match self.recent.iter().position(of) {
+            Some(at) => {
+                self.recent[..=at].rotate_right(1);
+                Found::Layout(self.recent[0].clone())
+            }
+            None if self.recent.len() >= MOST_LAYOUTS => Found::Full,
+            None => Found::None,
+        }
+    }
+}
+
+#[pymethods]
+impl Metrics {
+    #[new]
+    #[pyo3(signature = (*_arguments, **_named))]
+    fn new(_arguments: &Bound<'_, PyAny>, _named: Option<&Bound<'_, PyAny>>) -> Self {
+        Self {
+            run: Mutex::new(None),
+            layouts: Mutex::new(Layouts { generation: generation(), recent: Vec::new() }),
+        }
+    }
+
+    /// Log to this run from now on.
+    fn _open(&self, run: &Bound<'_, OpenRun>) {
+        let before = lock(&self.run).replace(run.clone().unbind());
+        drop(before);
+    }
+
+    /// The run; none once this is closed.
+    #[getter]
+    fn _run(&self, py: Python<'_>) -> Option<Py<OpenRun>> {
+        lock(&self.run).as_ref().map(|run| run.clone_ref(py))
+    }
+
+    /// Log to no run any more.
+    fn _close(&self) {
+        let layouts = std::mem::take(&mut lock(&self.layouts).recent);
+        if lock(&self.layouts).generation == generation() {
+            drop(layouts);
+        } else {
+            std::mem::forget(layouts);
+        }
+        let run = lock(&self.run).take();
+        drop(run);
+    }
+
+    /// Log the metrics of a step, by name. The line is in the file when this returns, unless the durability
+    /// is "buffered".
+    ///
+    /// `step` is a whole number, 0 or more; steps may come in any order, and more than once. `epoch` is a
+    /// number, which may be a fraction, or None. The mapping is read, and not kept.
+    ///
+    /// Raises ValueError for a step or an epoch that is none, and once the logger is closed; never because of
+    /// the disk.
+    ///
+    /// >>> import tempfile
+    /// >>> from model_foundry import MetricsLogger
+    /// >>> metrics = MetricsLogger("tiny-lm", tempfile.mkdtemp())
+    /// >>> metrics.log_step(10, 0.5, {"loss": 2.5, "tokens": 8500, "done": False})
+    /// >>> metrics.log_step(-1, 0, {})
+    /// Traceback (most recent call last):
+    /// ...
+    /// ValueError: the step must be a whole number, 0 or more, not -1
+    fn log_step(
+        &self,
+        py: Python<'_>,
+        step: &Bound<'_, PyAny>,
+        epoch: &Bound<'_, PyAny>,
+        metrics: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let step = step_of(step)?;
+        let epoch = epoch_of(epoch)?;
+        if let Ok(dict) = metrics.cast_exact::<PyDict>()
+            && let Some(row) = Row::read(dict)
+            && let Some(layout) = self.layout(dict, &row)?
+        {
+            let values = &row.values[..row.width];
+            let logged = if layout.run.may_wait() {
+                outside(py, || layout.columns.log(step, epoch, values))
+            } else {
+                layout.columns.log(step, epoch, values)
+            };
+            return logged.map_err(raised);
+        }
+        self.log_by_name(step, epoch, metrics)
+    }
+
+    /// Log an epoch's summary: a line with the epoch and no step.
+    ///
+    /// `epoch` is a finite number. Raises ValueError for any other, and once the logger is closed.
+    ///
+    /// >>> import tempfile
+    /// >>> from model_foundry import MetricsLogger
+    /// >>> metrics = MetricsLogger("tiny-lm", tempfile.mkdtemp())
+    /// >>> metrics.log_epoch_summary(3, {"val_loss": 2.25})
+    /// >>> metrics.get_metrics_history()[0]["summary"]
+    /// {'val_loss': 2.25}
+    fn log_epoch_summary(
+        &self,
+        py: Python<'_>,
+        epoch: &Bound<'_, PyAny>,
+        summary: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let epoch = epoch_of(epoch)?;
+        let summary = fields(summary)?;
+        let open = self.open(py)?;
+        open.get().with(py, |run| run.metrics().log_epoch_summary(epoch, &summary))
+    }
+
+    /// Count, mean, min, max and standard deviation of a metric.
+    fn _statistics(&self, py: Python<'_>, name: &str) -> PyResult<(u64, f64, f64, f64, f64)> {
+        let open = self.open(py)?;
+        let of = |logger: MetricsLogger| logger.statistics(name);
+        let found = open.get().with(py, |run| of(run.metrics()))?;
+        Ok((found.count, found.mean, found.min, found.max, found.std))
+    }
+}
+
+/// The lines of metrics.jsonl between two steps, both included, in blocks. Without steps all of them,
+/// epoch summaries too.
+#[pyfunction]
+pub(crate) fn history(
+    py: Python<'_>,
+    folder: std::path::PathBuf,
+    steps: Option<(u64, u64)>,
+) -> PyResult<Vec<String>> {
+    let query = Query {
+        first_step: steps.map(|(first, _)| first),
+        last_step: steps.map(|(_, last)| last),
+        summaries: steps.is_none(),
+        all_attempts: steps.is_none(),
+    };
+    let read = outside(py, || {
+        crate::fork::runtime()?;
+        let mut blocks = Vec::new();
+        RunReader::open(folder)?.history(query, &mut |block| {
+            blocks.push(block.to_owned());
+            true
+        })?;
+        Ok(blocks)
+    });
+    read.map_err(raised)
+}
+
+/// Statistics of a metric in a folder that no logger has open.
+#[pyfunction]
+pub(crate) fn read_statistics(
+    py: Python<'_>,
+    folder: std::path::PathBuf,
+    name: String,
+) -> PyResult<(u64, f64, f64, f64, f64)> {
+    let query = Query { first_step: None, last_step: None, summaries: false, all_attempts: false };
+    let read = outside(py, || {
+        crate::fork::runtime()?;
+        let (found, _) = RunReader::open(folder)?.statistics(query, &[name])?;
+        Ok(found)
+    });
+    let found = read.map_err(raised)?;
+    let of = |found: model_foundry::NamedStatistics| {
+        let found = found.statistics;
+        (found.count, found.mean, found.min, found.max, found.std)
+    };
+    Ok(found.into_iter().next().map_or((0, 0.0, 0.0, 0.0, 0.0), of))
+}
+
+#[inline]
+fn step_of(step: &Bound<'_, PyAny>) -> PyResult<u64> {
+    if let Ok(step) = step.extract() {
+        return Ok(step);
+    }
+    // A scalar of numpy or torch, or a whole number that was computed as a float.
+    let whole = step
+        .extract::<f64>()
+        .ok()
+        .filter(|step| step.fract() == 0.0 && (0.0..=EXACT as f64).contains(step));
+    whole.map(|step| step as u64).ok_or_else(|| {
+        PyValueError::new_err(format!(
+            "the step must be a whole number, 0 or more, not {}",
+            crate::values::text(step)
+        ))
+    })
+}
+
+#[inline]
+fn epoch_of(epoch: &Bound<'_, PyAny>) -> PyResult<Option<f64>> {
+    if epoch.is_none() {
+        return Ok(None);
+    }
+    match epoch.extract() {
+        Ok(epoch) => Ok(Some(epoch)),
+        Err(_) => Err(PyValueError::new_err(format!(
+            "the epoch must be a number or None, not {}",
+            crate::values::text(epoch)
+        ))),
+    }
+}

@@ -1,0 +1,26 @@
+//! Traps, for the tests: that they are told by return codes, whatever handles the process' signals.
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use wasmtime::{Instance, Module, Store};
+
+use crate::errors::raised;
+use crate::fork::{outside, runtime};
+
+/// Call the export `answer` of a core module under the engine of the component; why it trapped.
+#[pyfunction]
+pub(crate) fn _trap(py: Python<'_>, module: &[u8]) -> PyResult<String> {
+    let runtime = outside(py, runtime).map_err(raised)?;
+    let called = outside(py, || {
+        let module = Module::new(runtime.engine(), module)?;
+        let mut store = Store::new(runtime.engine(), ());
+        // Half a second of the engine's clock: what loops is stopped, if that clock ticks.
+        store.set_epoch_deadline(5);
+        let instance = Instance::new(&mut store, &module, &[])?;
+        instance.get_typed_func::<(), ()>(&mut store, "answer")?.call(&mut store, ())
+    });
+    match called {
+        Err(trap) => Ok(format!("{:#}", trap.root_cause())),
+        Ok(()) => Err(PyValueError::new_err("the module did not trap")),
+    }
+}

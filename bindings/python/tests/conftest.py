@@ -1,0 +1,59 @@
+"""What the tests share."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Wherever there is a GPU, the tests are not about it; and they are nobody's rank and inside no run.
+os.environ["MODEL_FOUNDRY_NVML"] = "/nonexistent/libnvidia-ml.so.1"
+for name in ("MODEL_FOUNDRY_RUN_DIR", "RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK"):
+    os.environ.pop(name, None)
+
+#: The longest that a process may take that is waited for, in seconds.
+PATIENCE = 120
+
+Records = Callable[[Path], list[dict[str, Any]]]
+Script = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def records() -> Records:
+    """Reads a file of JSON Lines, strictly: what other parsers would refuse fails."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    def read(path: Path) -> list[dict[str, Any]]:
+        text = path.read_text("utf-8")
+        assert text.endswith("\n") or not text, "the last line is whole"
+        # A process that opens the file in the middle of another's write begins with a line of its own.
+        lines = [line for line in text.splitlines() if line]
+        return [json.loads(line, parse_constant=refuse) for line in lines]
+
+    return read
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Script:
+    """Runs a script in a process of its own, with the folder to log to as its argument."""
+
+    def run(
+        text: str, *arguments: str, check: bool = True, prefix: tuple[str, ...] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        path = tmp_path / "script.py"
+        path.write_text(text, "utf-8")
+        command = [*prefix, sys.executable, str(path), str(tmp_path / "run"), *arguments]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        if check:
+            assert result.returncode == 0, result.stderr
+        return result
+
+    return run

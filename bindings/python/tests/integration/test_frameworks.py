@@ -1,0 +1,183 @@
+"""The callbacks, under the real frameworks where they are installed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+from conftest import Records
+
+from model_foundry import MetricsLogger
+
+# Before Keras is imported, which asks for its back end then.
+os.environ.setdefault("KERAS_BACKEND", "jax")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+
+def keras_model() -> Any:
+    pytest.importorskip("jax", reason="JAX is not installed")
+    keras = pytest.importorskip("keras", reason="Keras is not installed")
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([keras.layers.Dense(4, activation="tanh"), keras.layers.Dense(1)])
+    model.compile(optimizer="sgd", loss="mse", metrics=["mae"])
+    return model
+
+
+def data() -> tuple[Any, Any]:
+    x = numpy.random.default_rng(1).normal(size=(64, 3))
+    return x, x.sum(axis=1, keepdims=True)
+
+
+def test_keras_fit_is_logged(tmp_path: Path, records: Records) -> None:
+    model = keras_model()
+    from model_foundry.integrations.keras import ModelFoundryCallback
+
+    x, y = data()
+    callback = ModelFoundryCallback("keras-test", tmp_path / "run", every_n_batches=2)
+    history = model.fit(
+        x, y, batch_size=8, epochs=2, validation_data=(x, y), callbacks=[callback], verbose=0
+    )
+
+    entries = records(tmp_path / "run" / "metrics.jsonl")
+    steps = [entry for entry in entries if "step" in entry]
+    assert [entry["step"] for entry in steps] == [2, 4, 6, 8, 10, 12, 14, 16]
+    assert {entry["epoch"] for entry in steps} == {0, 1}
+    assert all(set(entry["metrics"]) == {"loss", "mae"} for entry in steps)
+    summaries = [entry["summary"] for entry in entries if "summary" in entry]
+    assert [summary["val_loss"] for summary in summaries] == history.history["val_loss"]
+    manifest = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert manifest["attempts"][-1]["status"] == "completed"
+
+
+def test_keras_uses_the_logger_that_it_is_given(tmp_path: Path) -> None:
+    model = keras_model()
+    from model_foundry.integrations.keras import ModelFoundryCallback
+
+    x, y = data()
+    with MetricsLogger("keras-test", tmp_path, durability="buffered") as metrics:
+        callback = ModelFoundryCallback(logger=metrics)
+        model.fit(x, y, batch_size=32, epochs=1, callbacks=[callback], verbose=0)
+        assert metrics.compute_statistics("loss")["count"] == 2
+
+
+def test_transformers_trainer_is_logged(tmp_path: Path, records: Records) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    transformers = pytest.importorskip("transformers", reason="Transformers is not installed")
+    from model_foundry.integrations.transformers import ModelFoundryCallback
+
+    class Tiny(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = torch.nn.Linear(3, 1)
+
+        def forward(self, x: Any, labels: Any = None) -> dict[str, Any]:
+            y = self.linear(x)
+            return {"loss": ((y - labels) ** 2).mean(), "logits": y}
+
+    x, y = data()
+    rows = [
+        {"x": torch.tensor(a, dtype=torch.float32), "labels": torch.tensor(b, dtype=torch.float32)}
+        for a, b in zip(x, y, strict=True)
+    ]
+    arguments = transformers.TrainingArguments(
+        output_dir=str(tmp_path / "out"),
+        max_steps=6,
+        per_device_train_batch_size=8,
+        logging_steps=2,
+        report_to=[],
+        use_cpu=not torch.cuda.is_available(),
+        remove_unused_columns=False,
+    )
+    trainer = transformers.Trainer(
+        model=Tiny(),
+        args=arguments,
+        train_dataset=rows,
+        eval_dataset=rows,
+        callbacks=[ModelFoundryCallback("hf-test", tmp_path / "run")],
+    )
+    trainer.train()
+
+    entries = records(tmp_path / "run" / "metrics.jsonl")
+    losses = [entry for entry in entries if "loss" in entry.get("metrics", {})]
+    assert [entry["step"] for entry in losses] == [2, 4, 6]
+    assert all(entry["epoch"] is not None for entry in losses)
+
+
+def test_lightning_trainer_is_logged(tmp_path: Path, records: Records) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    lightning = pytest.importorskip("lightning", reason="Lightning is not installed")
+    from model_foundry.integrations.lightning import ModelFoundryLogger
+
+    class Tiny(lightning.LightningModule):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = torch.nn.Linear(3, 1)
+            self.save_hyperparameters({"lr": 0.1})
+
+        def training_step(self, batch: Any, _: int) -> Any:
+            x, y = batch
+            loss = ((self.linear(x) - y) ** 2).mean()
+            self.log("loss", loss)
+            return loss
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    x, y = (torch.tensor(part, dtype=torch.float32) for part in data())
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=8)
+    trainer = lightning.Trainer(
+        max_epochs=2,
+        logger=ModelFoundryLogger("pl-test", tmp_path),
+        log_every_n_steps=1,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        accelerator="cpu",
+    )
+    trainer.fit(Tiny(), loader)
+
+    entries = records(tmp_path / "pl-test" / "metrics.jsonl")
+    assert len([entry for entry in entries if "loss" in entry["metrics"]]) == 16
+    manifest = json.loads((tmp_path / "pl-test" / "run.json").read_text())
+    assert manifest["attempts"][-1]["status"] == "completed"
+
+
+def test_workers_of_a_dataloader_log(tmp_path: Path, records: Records) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    metrics = MetricsLogger("loader-test", tmp_path)
+
+    class Items(torch.utils.data.Dataset):  # type: ignore[misc, name-defined]
+        def __len__(self) -> int:
+            return 64
+
+        def __getitem__(self, at: int) -> int:
+            metrics.log_step(at, 0, {"loaded": at})
+            return at
+
+    for batch in torch.utils.data.DataLoader(Items(), batch_size=8, num_workers=3):
+        metrics.log_step(1000, 0, {"sum": batch.sum()})
+
+    entries = records(metrics.metrics_file)
+    assert sorted(entry["step"] for entry in entries) == [*range(64), *[1000] * 8]
+    assert sum(entry["metrics"].get("sum", 0) for entry in entries) == sum(range(64))
+    metrics.close()
+    manifest = json.loads((tmp_path / "run.json").read_text())
+    assert [attempt["status"] for attempt in manifest["attempts"]] == ["completed"]
+
+
+def test_the_package_imports_no_framework() -> None:
+    text = (
+        "import sys, model_foundry, model_foundry.trainer, model_foundry.integrations\n"
+        "found = {'torch', 'keras', 'jax', 'transformers', 'lightning', 'wandb', 'numpy'}\n"
+        "print(sorted(found & set(sys.modules)))\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", text], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert result.stdout.strip() == "[]"
