@@ -21,6 +21,7 @@ pub mod lines;
 mod memory;
 pub mod metrics;
 pub mod names;
+pub mod packed;
 pub mod performance;
 pub mod rotation;
 pub mod statistics;

@@ -1,7 +1,7 @@
 //! The generated side of the component model: private, so that the public interface is ours.
 
 wasmtime::component::bindgen!({
-    path: "../wit",
+    path: "wit",
     world: "logging",
     imports: { default: trappable },
     require_store_data_send: true,

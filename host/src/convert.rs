@@ -57,40 +57,6 @@ impl From<types::Value> for Value {
     }
 }
 
-/// A message and fields in one piece, in buffers that serve again.
-#[derive(Default)]
-pub(crate) struct Packed {
-    pub(crate) texts: String,
-    /// Two numbers for each: see `packed-fields` in wit/types.wit.
-    pub(crate) fields: Vec<u64>,
-}
-
-impl Packed {
-    /// Pack this message and these fields instead of the ones before.
-    pub(crate) fn pack(&mut self, message: &str, fields: &[Field]) {
-        self.texts.clear();
-        self.texts.push_str(message);
-        self.fields.clear();
-        for (name, value) in fields {
-            self.texts.push_str(name);
-            let (kind, bits): (u64, u64) = match value {
-                Value::Null => (0, 0),
-                Value::Boolean(boolean) => (1, u64::from(*boolean)),
-                Value::Integer(integer) => (2, *integer as u64),
-                Value::Float(float) => (3, float.to_bits()),
-                Value::Text(text) => (4, self.put(text)),
-                Value::Json(json) => (5, self.put(json)),
-            };
-            self.fields.extend([kind << 32 | name.len() as u64, bits]);
-        }
-    }
-
-    fn put(&mut self, text: &str) -> u64 {
-        self.texts.push_str(text);
-        text.len() as u64
-    }
-}
-
 /// Fields for the component.
 pub(crate) fn fields_to(fields: &[Field]) -> Vec<types::Field> {
     let field =

@@ -1,6 +1,7 @@
 //! The component's loggers behind one lock: opened when first used, and opened again after a trap.
 
 use model_foundry_guest::config::LoggingConfig;
+use model_foundry_guest::packed::Packer;
 use model_foundry_guest::{Field, Level};
 use wasmtime::Store;
 use wasmtime::component::ResourceAny;
@@ -10,16 +11,13 @@ use crate::bindings::exports::model_foundry::logging::types;
 use crate::bindings::exports::model_foundry::logging::{
     config, console, errors, metrics, performance, structured,
 };
-use crate::convert::{Packed, fields_to};
+use crate::convert::fields_to;
 use crate::imports::State;
 use crate::sandbox::Sandbox;
 use crate::{Error, Result};
 
 /// How many values a row may have that goes in registers.
 pub(crate) const SHORT_ROW: usize = 12;
-
-/// The most room that is kept for the texts of the next record, in bytes.
-const LARGEST_KEPT: usize = 64 << 10;
 
 /// The answer of a call into the component: a trap outside, an error inside.
 type Answer<R> = wasmtime::Result<Result<R, types::Error>>;
@@ -38,7 +36,7 @@ pub(crate) struct Recorder {
     /// Columns by number: named again after a trap.
     columns: Vec<Vec<metrics::Column>>,
     loggers: Vec<Option<Logger>>,
-    packed: Packed,
+    packer: Packer,
 }
 
 /// A structured logger, with what it takes to make it anew.
@@ -67,7 +65,7 @@ impl Recorder {
             transcript: None,
             columns: Vec::new(),
             loggers: Vec::new(),
-            packed: Packed::default(),
+            packer: Packer::default(),
         }
     }
 
@@ -294,8 +292,9 @@ impl Recorder {
         fields: &[Field],
     ) -> Result<Option<String>> {
         let time = self.sandbox.powers()?.now();
-        self.packed(message, fields, |recorder, length, Packed { texts, fields }| {
+        self.packed(message, fields, |recorder, length, packed| {
             recorder.structured(number, |logger, store, started| {
+                let (texts, fields) = (packed.texts(), packed.numbers());
                 logger.call_log(store, started, time, level.into(), length, texts, fields)
             })
         })
@@ -308,9 +307,9 @@ impl Recorder {
         message: &str,
         fields: &[Field],
     ) -> Result<String> {
-        self.packed(message, fields, |recorder, length, Packed { texts, fields }| {
+        self.packed(message, fields, |recorder, length, packed| {
             recorder.structured(number, |logger, store, started| {
-                logger.call_format(store, started, length, texts, fields)
+                logger.call_format(store, started, length, packed.texts(), packed.numbers())
             })
         })
     }
@@ -320,16 +319,14 @@ impl Recorder {
         &mut self,
         message: &str,
         fields: &[Field],
-        work: impl FnOnce(&mut Self, u32, &Packed) -> Result<R>,
+        work: impl FnOnce(&mut Self, u32, &Packer) -> Result<R>,
     ) -> Result<R> {
         let length = u32::try_from(message.len())
             .map_err(|_| Error::TooLarge("a message has less than 4 GiB".into()))?;
-        let mut packed = std::mem::take(&mut self.packed);
-        packed.pack(message, fields);
-        let result = work(self, length, &packed);
-        // Room that one huge record needed is not kept for the small ones.
-        packed.texts.shrink_to(LARGEST_KEPT);
-        self.packed = packed;
+        let mut packer = std::mem::take(&mut self.packer);
+        packer.pack(message, fields);
+        let result = work(self, length, &packer);
+        self.packer = packer;
         result
     }
 

@@ -17,7 +17,6 @@ mod console;
 mod errors;
 mod host;
 mod metrics;
-mod packed;
 mod performance;
 mod structured;
 mod verification;

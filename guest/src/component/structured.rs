@@ -1,8 +1,8 @@
 use std::cell::RefCell;
 
 use super::bindings::exports::model_foundry::logging::{config, structured as exported};
-use super::packed::Packed;
 use super::{Component, Host, fields_from, types};
+use crate::packed::Packed;
 use crate::structured::StructuredLogger;
 
 impl exported::Guest for Component {
@@ -25,7 +25,7 @@ impl exported::GuestLogger for Logger {
         texts: String,
         fields: Vec<u64>,
     ) -> Result<Option<String>, types::Error> {
-        let (message, fields) = unpack(message, &texts, &fields)?;
+        let (message, fields) = Packed::open(message, &texts, &fields)?;
         Ok(self.0.borrow_mut().log(time, level.into(), message, fields)?)
     }
 
@@ -35,7 +35,7 @@ impl exported::GuestLogger for Logger {
         texts: String,
         fields: Vec<u64>,
     ) -> Result<String, types::Error> {
-        let (message, fields) = unpack(message, &texts, &fields)?;
+        let (message, fields) = Packed::open(message, &texts, &fields)?;
         Ok(self.0.borrow().format(message, fields))
     }
 
@@ -46,17 +46,4 @@ impl exported::GuestLogger for Logger {
     fn clear_context_field(&self, name: String) {
         self.0.borrow_mut().clear_context_field(&name);
     }
-}
-
-/// The message that texts begin with, and the fields behind it.
-fn unpack<'a>(
-    message: u32,
-    texts: &'a str,
-    fields: &'a [u64],
-) -> Result<(&'a str, Packed<'a>), types::Error> {
-    let Some((message, texts)) = texts.split_at_checked(message as usize) else {
-        let error = format!("a message of {message} bytes does not fit its texts");
-        return Err(types::Error::Invalid(error));
-    };
-    Ok((message, Packed::new(texts, fields)?))
 }

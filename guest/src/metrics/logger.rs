@@ -1,9 +1,11 @@
 //! Writing metrics.jsonl.
 
+use super::columns::{Column, ColumnSet, Kind};
 use super::entry::Entry;
 use super::row::{Head, NonFinite, write_number};
 use super::survey::Survey;
 use super::tally::Tally;
+use super::wandb_copy::WandbCopy;
 use crate::imports::{File, Imports, Part};
 use crate::json;
 use crate::line_buffer::{LineBuffer, Piece};
@@ -12,7 +14,7 @@ use crate::statistics::Statistics;
 use crate::structured::LARGEST_RECORD;
 use crate::timestamp::Timestamps;
 use crate::value::{Field, ValueRef, each, last_of_each};
-use crate::wandb::{Encoder, RunInfo};
+use crate::wandb::RunInfo;
 use crate::{Error, Result};
 
 /// The most room that is kept for the next rows, in bytes.
@@ -20,27 +22,6 @@ const LARGEST_KEPT: usize = 1 << 20;
 
 /// How many sets of columns a logger remembers.
 const MOST_COLUMN_SETS: usize = 1024;
-
-/// How much of the Weights & Biases log waits to be appended: a block of it.
-const WANDB_BLOCK: usize = 32 << 10;
-
-/// How a column's numbers are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// 1.0 is written 1.0.
-    Float,
-    /// 1.0 is written 1.
-    Integer,
-}
-
-/// A column of rows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Column {
-    /// The metric.
-    pub name: String,
-    /// How its numbers are written.
-    pub kind: Kind,
-}
 
 /// How a metrics logger is opened.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,42 +34,12 @@ pub struct Options {
     pub wandb: Option<RunInfo>,
 }
 
-/// Columns that were named once.
-struct ColumnSet {
-    columns: Vec<Column>,
-    /// What writing a row takes of each.
-    prepared: Vec<Prepared>,
-    /// The first that has no statistics, since there are too many metrics.
-    uncounted: Option<usize>,
-}
-
-/// A column, prepared to be written.
-struct Prepared {
-    /// What stands before a value: `,"name":`, the first without its comma.
-    key: Piece,
-    /// The name as JSON.
-    name: String,
-    kind: Kind,
-    /// The metric's number in the tally; none if there are too many.
-    number: Option<u32>,
-}
-
 /// What was in the file before this logger.
 struct Earlier {
     /// How much of its part of the file.
     size: u64,
     /// Its statistics and the step at which it was cut off, once they were asked for.
     tally: Option<(Option<u64>, Tally)>,
-}
-
-/// The Weights & Biases log of this run.
-struct Wandb {
-    encoder: Encoder,
-    pending: Vec<u8>,
-    /// The values of the line that is being written: name's and value's place in `texts`.
-    items: Vec<(std::ops::Range<usize>, std::ops::Range<usize>)>,
-    texts: String,
-    latest_step: u64,
 }
 
 /// Writes metrics and keeps their statistics.
@@ -104,18 +55,14 @@ pub struct MetricsLogger<I> {
     timestamps: Timestamps,
     line: LineBuffer,
     non_finite: NonFinite,
-    wandb: Option<Wandb>,
+    wandb: Option<WandbCopy>,
 }
 
 impl<I: Imports> MetricsLogger<I> {
     /// Open metrics.jsonl to append to it.
     pub fn open(imports: &I, options: Options) -> Result<Self> {
         let size = imports.size(File::Metrics, options.part)?;
-        let wandb = options.wandb.map(|info| {
-            let mut pending = Vec::new();
-            let encoder = Encoder::begin(&info, &mut pending);
-            Wandb { encoder, pending, items: Vec::new(), texts: String::new(), latest_step: 0 }
-        });
+        let wandb = options.wandb.as_ref().map(WandbCopy::begin);
         Ok(Self {
             imports: imports.clone(),
             attempt: options.attempt.max(1),
@@ -141,22 +88,7 @@ impl<I: Imports> MetricsLogger<I> {
                 "more than {MOST_COLUMN_SETS} sets of columns: log such steps by name"
             )));
         }
-        let mut prepared = Vec::with_capacity(columns.len());
-        for (at, column) in columns.iter().enumerate() {
-            if columns[..at].iter().any(|earlier| earlier.name == column.name) {
-                return Err(Error::Invalid(format!("the column {:?} is named twice", column.name)));
-            }
-            let mut name = LineBuffer::new();
-            json::write_string(&mut name, &column.name);
-            prepared.push(Prepared {
-                key: Piece::new(&format!("{}{}:", if at == 0 { "" } else { "," }, &*name)),
-                name: name.into(),
-                kind: column.kind,
-                number: self.tally.number(&column.name),
-            });
-        }
-        let uncounted = prepared.iter().position(|column| column.number.is_none());
-        self.columns.push(ColumnSet { columns, prepared, uncounted });
+        self.columns.push(ColumnSet::new(columns, &mut self.tally)?);
         Ok((self.columns.len() - 1) as u32)
     }
 
@@ -214,10 +146,9 @@ impl<I: Imports> MetricsLogger<I> {
     /// An error if one of the columns is a metric too many to be counted.
     #[inline]
     fn tell_uncounted(&self, columns: u32) -> Result<()> {
-        let set = self.column_set(columns)?;
-        match set.uncounted {
+        match self.column_set(columns)?.uncounted() {
             None => Ok(()),
-            Some(at) => Err(uncounted(&set.columns[at].name)),
+            Some(name) => Err(uncounted(name)),
         }
     }
 
@@ -273,7 +204,7 @@ impl<I: Imports> MetricsLogger<I> {
             let mut text = LineBuffer::new();
             write_number(&mut text, epoch);
             wandb.note("epoch", &text, epoch);
-            wandb.history(wandb.latest_step, time);
+            wandb.history(None, time);
         }
         self.append()
     }
@@ -299,13 +230,7 @@ impl<I: Imports> MetricsLogger<I> {
     pub fn checkpoint(&mut self, exit_code: Option<i32>) -> Result<()> {
         let time = self.imports.now();
         if let Some(mut wandb) = self.wandb.take() {
-            match exit_code {
-                Some(exit_code) => wandb.encoder.finish(&mut wandb.pending, exit_code, time),
-                // Readers take the latest values from summaries alone.
-                None => wandb.encoder.summary(&mut wandb.pending),
-            }
-            self.imports.append_bytes(File::Wandb, &wandb.pending)?;
-            wandb.pending.clear();
+            wandb.checkpoint(&self.imports, exit_code, time)?;
             if exit_code.is_none() {
                 self.wandb = Some(wandb);
             }
@@ -404,8 +329,7 @@ impl<I: Imports> MetricsLogger<I> {
             let size = line.len() >> 20;
             self.line = LineBuffer::new();
             if let Some(wandb) = &mut self.wandb {
-                wandb.items.clear();
-                wandb.texts = String::new();
+                wandb.forget();
             }
             return Err(Error::TooLarge(format!(
                 "a record of {size} MiB is too large: at most 16 MiB"
@@ -417,17 +341,13 @@ impl<I: Imports> MetricsLogger<I> {
     fn append(&mut self) -> Result<()> {
         let _size = self.imports.append(File::Metrics, &self.line, false)?;
         self.line.clear_to(LARGEST_KEPT);
-        match &mut self.wandb {
-            Some(wandb) if wandb.pending.len() >= WANDB_BLOCK => {
-                let pending = std::mem::take(&mut wandb.pending);
-                if self.imports.append_bytes(File::Wandb, &pending).is_err() {
-                    // The record is kept; its copy is of no use with a block missing before it.
-                    self.wandb = None;
-                }
-                Ok(())
-            }
-            _ => Ok(()),
+        if let Some(wandb) = &mut self.wandb
+            && wandb.append(&self.imports).is_err()
+        {
+            // The record is kept; its copy is of no use with a block missing before it.
+            self.wandb = None;
         }
+        Ok(())
     }
 
     fn note_step(&mut self, step: u64) {
@@ -436,7 +356,7 @@ impl<I: Imports> MetricsLogger<I> {
 
     fn note_wandb(&mut self, step: u64, time: u64) {
         if let Some(wandb) = &mut self.wandb {
-            wandb.history(step, time);
+            wandb.history(Some(step), time);
         }
     }
 
@@ -489,27 +409,4 @@ fn uncounted(name: &str) -> Error {
          fewer names",
         super::MOST_METRICS
     ))
-}
-
-impl Wandb {
-    /// Note a value of the line that is being written.
-    fn note(&mut self, name: &str, written: &str, number: f64) {
-        let start = self.texts.len();
-        self.texts.push_str(name);
-        let name = start..self.texts.len();
-        // Weights & Biases reads the JSON extension that Python writes.
-        self.texts.push_str(json::non_finite_name(number).unwrap_or(written));
-        self.items.push((name.clone(), name.end..self.texts.len()));
-    }
-
-    /// Encode what was noted as one history record.
-    fn history(&mut self, step: u64, time: u64) {
-        let texts = &self.texts;
-        let mut items =
-            self.items.iter().map(|(name, value)| (&texts[name.clone()], &texts[value.clone()]));
-        self.encoder.history(&mut self.pending, step, time, &mut items);
-        self.latest_step = step;
-        self.items.clear();
-        self.texts.clear();
-    }
 }

@@ -1,6 +1,7 @@
 //! Training metrics: writing them, keeping their statistics, reading them back.
 
 mod attempts;
+mod columns;
 mod entry;
 mod index;
 mod logger;
@@ -11,9 +12,11 @@ mod survey;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod wandb_copy;
 
+pub use columns::{Column, Kind};
 pub use entry::Entry;
-pub use logger::{Column, Kind, MetricsLogger, Options};
+pub use logger::{MetricsLogger, Options};
 pub use reader::{Damage, MetricsReader, Query, Series};
 pub use tally::Tally;
 
