@@ -270,9 +270,9 @@ impl<I: Imports> MetricsReader<I> {
             for (from, to) in ranges(survey, &self.query) {
                 let mut lines = Lines::range(&self.imports, File::Metrics, survey.part, from, to);
                 while let Some(line) = lines.next()? {
-                    if let Some(place) = scanner.read(&line, &mut tally) {
+                    if let Some(place) = scanner.read(&line) {
                         if self.takes(&place) {
-                            tally.add_samples(&place, scanner.samples(), sample);
+                            scanner.count(&mut tally, place.step.unwrap_or(0), sample);
                         }
                     } else if let Ok(Found { record: entry, .. }) = line.read(Entry::read)
                         && self.takes(&entry)

@@ -15,19 +15,41 @@ use crate::lines::Line;
 /// Reads lines, and remembers the names of the metrics.
 #[derive(Default)]
 pub(super) struct Scanner {
-    /// Of the latest line that was read: its metrics' numbers in the tally, and their values.
-    samples: Vec<(u32, f64)>,
-    /// What stands before the values of the latest lines: `"name":`, and the metric's number.
-    keys: Vec<(Vec<u8>, u32)>,
+    /// The values of the latest line that was read.
+    values: Vec<f64>,
+    /// The metrics of the latest lines, in their order: a line's values are those of as many from the first.
+    metrics: Vec<Metric>,
+}
+
+struct Metric {
+    /// What stands before a value: `"name":`.
+    key: Vec<u8>,
+    name: String,
+    /// Its number in the tally, once it has been counted there: a line that is not counted names nothing.
+    number: Option<u32>,
 }
 
 impl Scanner {
-    /// Read a line; none if it is of another shape. Its metrics are `samples` then.
-    pub(super) fn read(&mut self, line: &Line<'_>, tally: &mut Tally) -> Option<Place> {
-        if line.torn { None } else { self.read_whole(line.bytes, tally) }
+    /// Read a line; none if it is of another shape.
+    pub(super) fn read(&mut self, line: &Line<'_>) -> Option<Place> {
+        if line.torn { None } else { self.read_whole(line.bytes) }
     }
 
-    fn read_whole(&mut self, line: &[u8], tally: &mut Tally) -> Option<Place> {
+    /// Count the metrics of the line that was read last, and show each with its number. All lines are counted
+    /// in one tally.
+    pub(super) fn count(&mut self, tally: &mut Tally, step: u64, sample: &mut dyn FnMut(u32, f64)) {
+        for (metric, &value) in self.metrics.iter_mut().zip(&self.values) {
+            if metric.number.is_none() {
+                metric.number = tally.number(&metric.name);
+            }
+            // Of metrics that are too many there are no statistics.
+            let Some(number) = metric.number else { continue };
+            tally.add(number, step, value);
+            sample(number, value);
+        }
+    }
+
+    fn read_whole(&mut self, line: &[u8]) -> Option<Place> {
         let mut rest = line.strip_prefix(b"{\"timestamp\":\"")?;
         let timestamp = rest.split_off(..crate::timestamp::LENGTH)?;
         let is_of_time = |byte: &u8| matches!(byte, b'0'..=b':' | b'-' | b'T' | b'.' | b'Z');
@@ -51,10 +73,10 @@ impl Scanner {
             None => 1,
         };
         rest = rest.strip_prefix(b",\"metrics\":{")?;
-        self.samples.clear();
+        self.values.clear();
         loop {
-            let number_of = self.key(&mut rest, tally)?;
-            self.samples.push((number_of, number(&mut rest)?));
+            self.read_key(&mut rest)?;
+            self.values.push(number(&mut rest)?);
             match rest {
                 [b',', after @ ..] => rest = after,
                 b"}}" => return Some(Place { step, epoch, attempt }),
@@ -63,29 +85,25 @@ impl Scanner {
         }
     }
 
-    /// The metrics of the line that was read last.
-    pub(super) fn samples(&self) -> &[(u32, f64)] {
-        &self.samples
-    }
-
-    /// The number of the metric whose key comes next.
-    fn key(&mut self, rest: &mut &[u8], tally: &mut Tally) -> Option<u32> {
-        let place = self.samples.len();
-        if let Some((key, number)) = self.keys.get(place)
-            && let Some(after) = rest.strip_prefix(&**key)
+    /// Read the key of the next value.
+    fn read_key(&mut self, rest: &mut &[u8]) -> Option<()> {
+        let place = self.values.len();
+        if let Some(metric) = self.metrics.get(place)
+            && let Some(after) = rest.strip_prefix(&*metric.key)
         {
             *rest = after;
-            return Some(*number);
+            return Some(());
         }
         let name = rest.strip_prefix(b"\"")?;
         let end = name.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..0x20))?;
         let (name, after) = name.split_at(end);
         let after = after.strip_prefix(b"\":")?;
-        let number = tally.number(std::str::from_utf8(name).ok()?)?;
-        self.keys.truncate(place);
-        self.keys.push((rest[..rest.len() - after.len()].to_vec(), number));
+        let name = std::str::from_utf8(name).ok()?.to_owned();
+        let key = rest[..rest.len() - after.len()].to_vec();
+        self.metrics.truncate(place);
+        self.metrics.push(Metric { key, name, number: None });
         *rest = after;
-        Some(number)
+        Some(())
     }
 }
 
@@ -197,10 +215,12 @@ mod tests {
         tally: &mut Tally,
         line: &str,
     ) -> Option<(Place, Vec<(String, u64)>)> {
-        let place = scanner.read_whole(line.as_bytes(), tally)?;
-        let named = scanner.samples().iter();
-        let named = named.map(|(number, value)| (tally.name(*number).to_owned(), value.to_bits()));
-        Some((place, named.collect()))
+        let place = scanner.read_whole(line.as_bytes())?;
+        let mut samples = Vec::new();
+        let mut sample = |number, value: f64| samples.push((number, value.to_bits()));
+        scanner.count(tally, place.step?, &mut sample);
+        let named = |(number, bits)| (tally.name(number).to_owned(), bits);
+        Some((place, samples.into_iter().map(named).collect()))
     }
 
     const LINE: &str = "{\"timestamp\":\"2026-11-22T10:16:55.123456Z\",\"step\":12,\"epoch\":0.5,\
@@ -213,6 +233,11 @@ mod tests {
             assert_eq!(scanned(&mut scanner, &mut tally, LINE), read(LINE));
             assert!(scanned(&mut scanner, &mut tally, LINE).is_some());
         }
+        assert_eq!(
+            scanner.read_whole(LINE.replace("3e-4", "null").replace("lr", "x").as_bytes()),
+            None
+        );
+        assert_eq!(tally.len(), 2, "a line that is not read names nothing");
         let other = LINE.replace("loss", "val/löss");
         assert_eq!(scanned(&mut scanner, &mut tally, &other), read(&other));
     }
@@ -238,7 +263,7 @@ mod tests {
             ("\"step\"", "\"epoch\""),
         ] {
             let line = LINE.replace(from, to);
-            let read = Scanner::default().read_whole(line.as_bytes(), &mut Tally::default());
+            let read = Scanner::default().read_whole(line.as_bytes());
             assert_eq!(read, None, "{line}");
         }
     }

@@ -74,12 +74,13 @@ impl Survey {
             }
             index.gaps |= line.offset != index.covered;
             let torn = line.torn;
-            if let Some(place) = scanner.read(&line, &mut index.tally) {
+            if let Some(place) = scanner.read(&line) {
                 if !surveyed && !self.take_in_order(&place) {
                     return Ok(false);
                 }
                 if self.index.counts(&place) {
-                    self.index.tally.add_samples(&place, scanner.samples(), &mut |_, _| {});
+                    let step = place.step.unwrap_or(0);
+                    scanner.count(&mut self.index.tally, step, &mut |_, _| {});
                 }
                 self.index.covered = line.offset + line.length;
                 continue;

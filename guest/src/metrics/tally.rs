@@ -1,7 +1,7 @@
 //! Statistics by metric name.
 
 use super::MOST_METRICS;
-use super::entry::{Entry, Number, Place};
+use super::entry::{Entry, Number};
 use crate::json::{Problem, unescape};
 use crate::names::Names;
 use crate::statistics::Statistics;
@@ -65,19 +65,6 @@ impl Tally {
             self.add(known, step, value);
             sample(known, value);
         })
-    }
-
-    /// Take in a step's metrics, by number, and show them.
-    pub(super) fn add_samples(
-        &mut self,
-        entry: &Place,
-        samples: &[(u32, f64)],
-        sample: &mut dyn FnMut(u32, f64),
-    ) {
-        for &(number, value) in samples {
-            self.add(number, entry.step.unwrap_or(0), value);
-            sample(number, value);
-        }
     }
 
     /// Put in a metric's statistics; none if there are too many.

@@ -87,7 +87,15 @@ class Trainer:
         memory at ``log_memory_every_n_steps``; under ``profile_performance`` each step is timed. With
         ``training.steps_per_epoch`` the epoch is counted, and each ends with a summary of its last step.
 
-        An exception is kept in errors.jsonl and goes on; the attempt has then failed.
+        An exception is kept in errors.jsonl and goes on; the attempt has then failed. Raises ``ValueError``
+        where nothing says how many steps.
+
+        >>> import tempfile
+        >>> config = {"experiment_name": "tiny-lm", "logging": {"log_to_wandb": False}}
+        >>> with Trainer(config, tempfile.mkdtemp()) as trainer:
+        ...     trainer.train(lambda step: {"loss": 1.0 / step}, steps=20)
+        ...     trainer.step, trainer.metrics.compute_statistics("loss")["count"]
+        (20, 2)
         """
         steps = steps if steps is not None else getattr(self.config.training, "max_steps", None)
         if steps is None:
@@ -141,6 +149,13 @@ class Trainer:
         """End the run: what is buffered is written, and run.json says how it ended.
 
         What was logged can still be read; records go to the standard logger alone.
+
+        >>> import json, tempfile
+        >>> config = {"experiment_name": "tiny-lm", "logging": {"log_to_wandb": False}}
+        >>> trainer = Trainer(config, tempfile.mkdtemp())
+        >>> trainer.close()
+        >>> json.loads((trainer.output_dir / "run.json").read_text())["attempts"][0]["status"]
+        'completed'
         """
         self.wandb.finish()
         self._run.flush()

@@ -72,7 +72,17 @@ class ErrorTracker:
     def log_error(
         self, exception: BaseException, context: Mapping[str, Any] | None = None
     ) -> None:
-        """Keep an exception with its type, message, whole traceback (causes too) and ``context``."""
+        """Keep an exception with its type, message, whole traceback (causes too) and ``context``.
+
+        It is on the disk when this returns. Nothing raises: a message that cannot be shown is said to be such.
+
+        >>> import logging, tempfile
+        >>> tracker = ErrorTracker(logging.getLogger("train.quiet"), tempfile.mkdtemp())
+        >>> tracker.logger.disabled = True
+        >>> tracker.log_error(RuntimeError("CUDA out of memory"), {"step": 12})
+        >>> "CUDA out of memory" in tracker.errors_file.read_text()
+        True
+        """
         kind = type(exception).__name__
         try:
             message = str(exception)
@@ -101,6 +111,14 @@ class ErrorTracker:
         """The ``n`` newest errors in memory, newest first.
 
         Each has ``timestamp``, ``error_type``, ``error_message``, ``traceback`` and ``context``.
+
+        >>> import logging, tempfile
+        >>> tracker = ErrorTracker(logging.getLogger("train.quiet"), tempfile.mkdtemp())
+        >>> tracker.logger.disabled = True
+        >>> for step in range(3):
+        ...     tracker.log_error(ValueError(f"bad batch {step}"))
+        >>> [error["error_message"] for error in tracker.get_recent_errors(2)]
+        ['bad batch 2', 'bad batch 1']
         """
         recent = _native.recent_errors(self._run, max(0, n))
         for entry in recent:

@@ -72,6 +72,12 @@ class PerformanceLogger:
         """``count``, ``mean``, ``min``, ``max`` and ``std`` (n − 1; 0 for one sample), in seconds.
 
         Of the samples that :attr:`timers` holds; an unknown name has count 0.
+
+        >>> import logging
+        >>> performance = PerformanceLogger(logging.getLogger("train"))
+        >>> performance.timers["forward"] = [1.0, 2.0, 3.0]
+        >>> performance.get_timing_statistics("forward")
+        {'count': 3, 'mean': 2.0, 'min': 1.0, 'max': 3.0, 'std': 1.0}
         """
         found = _native.statistics(self.timers.get(name, []))
         return dict(zip(("count", "mean", "min", "max", "std"), found, strict=True))

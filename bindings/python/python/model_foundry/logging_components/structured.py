@@ -69,23 +69,38 @@ class StructuredLogger:
         self._log(level, message, context)
 
     def debug(self, message: str, **context: Any) -> None:
-        """Log at DEBUG (10)."""
+        """Log at DEBUG (10). Nothing raises.
+
+        >>> StructuredLogger("train.doc_debug", "tiny-lm").debug("a step was made", loss=2.5)
+        """
         self._log(logging.DEBUG, message, context)
 
     def info(self, message: str, **context: Any) -> None:
-        """Log at INFO (20)."""
+        """Log at INFO (20). Nothing raises.
+
+        >>> StructuredLogger("train.doc_info", "tiny-lm").info("a step was made", epoch=3)
+        """
         self._log(logging.INFO, message, context)
 
     def warning(self, message: str, **context: Any) -> None:
-        """Log at WARNING (30)."""
+        """Log at WARNING (30). Nothing raises.
+
+        >>> StructuredLogger("train.doc_warning", "tiny-lm").warning("a step was made", grad_norm=1e6)
+        """
         self._log(logging.WARNING, message, context)
 
     def error(self, message: str, **context: Any) -> None:
-        """Log at ERROR (40)."""
+        """Log at ERROR (40). Nothing raises.
+
+        >>> StructuredLogger("train.doc_error", "tiny-lm").error("a step was made", rank=2)
+        """
         self._log(logging.ERROR, message, context)
 
     def critical(self, message: str, **context: Any) -> None:
-        """Log at CRITICAL (50)."""
+        """Log at CRITICAL (50). Nothing raises.
+
+        >>> StructuredLogger("train.doc_critical", "tiny-lm").critical("a step was made", free_mb=0)
+        """
         self._log(logging.CRITICAL, message, context)
 
     def exception(self, message: str, **context: Any) -> None:

@@ -56,20 +56,32 @@ class WandBLogger:
             self.enabled = self.run is not None
 
     def log_metrics(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Log a step's metrics."""
+        """Log a step's metrics.
+
+        >>> WandBLogger("project", "run", {}, enabled=False).log_metrics(10, {"loss": 2.5})
+        """
         self._forward(lambda: self.run.log(dict(metrics), step=step))
 
     def log_system_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log metrics of the machine, under ``system/``."""
+        """Log metrics of the machine, under ``system/``.
+
+        >>> WandBLogger("project", "run", {}, enabled=False).log_system_metrics({"gpu_memory_gb": 71.5}, step=10)
+        """
         named = {f"system/{name}": value for name, value in metrics.items()}
         self._forward(lambda: self.run.log(named, step=step))
 
     def watch_model(self, model: Any, log: str = "gradients", log_freq: int = 100) -> None:
-        """Log a model's gradients or parameters every ``log_freq`` steps."""
+        """Log a model's gradients or parameters every ``log_freq`` steps.
+
+        >>> WandBLogger("project", "run", {}, enabled=False).watch_model(None, log="all", log_freq=1000)
+        """
         self._forward(lambda: self.run.watch(model, log=log, log_freq=log_freq))
 
     def log_artifact(self, path: Any, name: str, type: str = "model") -> None:
-        """Log a file or a folder as an artifact."""
+        """Log a file or a folder as an artifact.
+
+        >>> WandBLogger("project", "run", {}, enabled=False).log_artifact("checkpoints/step-10.ckpt", "tiny-lm")
+        """
 
         def forward() -> None:
             import os
@@ -83,7 +95,10 @@ class WandBLogger:
     def log_table(
         self, name: str, columns: Sequence[str], data: Sequence[Sequence[Any]], step: int | None = None
     ) -> None:
-        """Log rows under named columns."""
+        """Log rows under named columns.
+
+        >>> WandBLogger("project", "run", {}, enabled=False).log_table("samples", ["prompt", "text"], [["To be", "or not"]])
+        """
         self._forward(
             lambda: self.run.log(
                 {name: self._wandb.Table(columns=list(columns), data=[list(row) for row in data])},
@@ -94,17 +109,26 @@ class WandBLogger:
     def log_image(
         self, name: str, image: Any, caption: str | None = None, step: int | None = None
     ) -> None:
-        """Log an image: a path, an array, a PIL image."""
+        """Log an image: a path, an array, a PIL image.
+
+        >>> WandBLogger("project", "run", {}, enabled=False).log_image("attention", "attention.png", caption="layer 3")
+        """
         self._forward(
             lambda: self.run.log({name: self._wandb.Image(image, caption=caption)}, step=step)
         )
 
     def log_histogram(self, name: str, values: Any, step: int | None = None) -> None:
-        """Log the distribution of values."""
+        """Log the distribution of values.
+
+        >>> WandBLogger("project", "run", {}, enabled=False).log_histogram("weights", [0.1, -0.2, 0.05], step=10)
+        """
         self._forward(lambda: self.run.log({name: self._wandb.Histogram(values)}, step=step))
 
     def alert(self, title: str, text: str, level: str = "INFO") -> None:
-        """Send an alert; the level is INFO, WARN or ERROR."""
+        """Send an alert; the level is INFO, WARN or ERROR.
+
+        >>> WandBLogger("project", "run", {}, enabled=False).alert("loss is NaN", "at step 10", level="ERROR")
+        """
         self._forward(
             lambda: self.run.alert(
                 title=title, text=text, level=getattr(self._wandb.AlertLevel, level.upper())
@@ -112,17 +136,27 @@ class WandBLogger:
         )
 
     def finish(self, exit_code: int | None = None) -> None:
-        """End the run; later calls do nothing."""
+        """End the run; later calls do nothing.
+
+        >>> WandBLogger("project", "run", {}, enabled=False).finish(exit_code=0)
+        """
         self._forward(lambda: self.run.finish(exit_code=exit_code))
         self.enabled = False
 
     def get_run_url(self) -> str | None:
-        """Where the run can be seen; none where it cannot."""
+        """Where the run can be seen; none where it cannot.
+
+        >>> WandBLogger("project", "run", {}, enabled=False).get_run_url() is None
+        True
+        """
         url = self._forward(lambda: self.run.url)
         return None if url is None else str(url)
 
     def summary(self, metrics: Mapping[str, Any]) -> None:
-        """Set the run's summary."""
+        """Set the run's summary.
+
+        >>> WandBLogger("project", "run", {}, enabled=False).summary({"best_val_loss": 1.9})
+        """
         self._forward(lambda: self.run.summary.update(dict(metrics)))
 
     def _forward(self, call: Callable[[], Any]) -> Any:
