@@ -65,7 +65,7 @@ pub(crate) fn timing_report(py: Python<'_>, timers: Vec<(String, Vec<f64>)>) -> 
     outside(py, || detached()?.timing_report(&timers)).map_err(raised)
 }
 
-/// Count, mean, min, max and standard deviation of samples.
+/// Count, mean, min, max and standard deviation of samples; all 0 where there are none.
 #[pyfunction]
 pub(crate) fn statistics(samples: Vec<f64>) -> (u64, f64, f64, f64, f64) {
     let mut statistics = Statistics::default();
@@ -73,7 +73,7 @@ pub(crate) fn statistics(samples: Vec<f64>) -> (u64, f64, f64, f64, f64) {
         statistics.add(0, sample);
     }
     let Statistics { count, mean, min, max, .. } = statistics;
-    (count, mean, min, max, statistics.std())
+    if count == 0 { (0, 0.0, 0.0, 0.0, 0.0) } else { (count, mean, min, max, statistics.std()) }
 }
 
 /// Memory of this process, the machine and each GPU, in bytes; and in sentences.

@@ -71,7 +71,7 @@ class PerformanceLogger:
     def get_timing_statistics(self, name: str) -> dict[str, float]:
         """``count``, ``mean``, ``min``, ``max`` and ``std`` (n − 1; 0 for one sample), in seconds.
 
-        Of the samples that :attr:`timers` holds; an unknown name has count 0.
+        Of the samples that :attr:`timers` holds. An unknown name has count 0, and 0 for all others.
 
         >>> import logging
         >>> performance = PerformanceLogger(logging.getLogger("train"))
