@@ -30,7 +30,6 @@ pub struct StructuredLogger<I> {
     /// `","logger":"<name>","message":`, which stands in every record.
     name_member: Piece,
     file_level: Level,
-    console_level: Level,
     json: bool,
     context: Vec<Encoded>,
     timestamps: Timestamps,
@@ -48,7 +47,6 @@ impl<I: Imports> StructuredLogger<I> {
             name: name.to_owned(),
             name_member: Piece::new(&name_member),
             file_level: config.file_level,
-            console_level: config.console_level,
             json: config.use_structured_logging,
             context: Vec::new(),
             timestamps: Timestamps::default(),
@@ -58,43 +56,51 @@ impl<I: Imports> StructuredLogger<I> {
         logger
     }
 
-    /// Log one record, if its level reaches that of the file; the line for the console, if it reaches
-    /// the console's. The time is in microseconds since 1970-01-01T00:00:00Z.
+    /// Log one record, if its level reaches that of the file. The time is in microseconds since
+    /// 1970-01-01T00:00:00Z.
     pub fn log<'a>(
         &mut self,
         now: u64,
         level: Level,
         message: &str,
         fields: impl Fields<'a>,
-    ) -> Result<Option<String>> {
-        let console = (level >= self.console_level).then(|| {
-            let mut line = LineBuffer::new();
-            self.write_text(&mut line, now, level, message, fields.clone(), false);
-            line.into()
-        });
-        if level >= self.file_level {
-            let mut line = std::mem::take(&mut self.line);
-            line.clear();
-            if self.json {
-                self.write_json(&mut line, now, level, message, fields);
-            } else {
-                self.write_text(&mut line, now, level, message, fields, true);
-            }
-            line.push('\n');
-            let kept = if line.len() > LARGEST_RECORD {
-                Err(Error::TooLarge(format!(
-                    "a record of {} MiB is too large: at most 16 MiB",
-                    line.len() >> 20
-                )))
-            } else {
-                self.log.append(&line, level >= Level::Error)
-            };
-            // Room that one huge record needed is not kept for the small ones.
-            line.clear_to(LARGEST_KEPT);
-            self.line = line;
-            kept?;
+    ) -> Result<()> {
+        if level < self.file_level {
+            return Ok(());
         }
-        Ok(console)
+        let mut line = std::mem::take(&mut self.line);
+        line.clear();
+        if self.json {
+            self.write_json(&mut line, now, level, message, fields);
+        } else {
+            self.write_text(&mut line, now, level, message, fields, true);
+        }
+        line.push('\n');
+        let kept = if line.len() > LARGEST_RECORD {
+            Err(Error::TooLarge(format!(
+                "a record of {} MiB is too large: at most 16 MiB",
+                line.len() >> 20
+            )))
+        } else {
+            self.log.append(&line, level >= Level::Error)
+        };
+        // Room that one huge record needed is not kept for the small ones.
+        line.clear_to(LARGEST_KEPT);
+        self.line = line;
+        kept
+    }
+
+    /// The record as a line of text, for a console.
+    pub fn text<'a>(
+        &mut self,
+        now: u64,
+        level: Level,
+        message: &str,
+        fields: impl Fields<'a>,
+    ) -> String {
+        let mut line = LineBuffer::new();
+        self.write_text(&mut line, now, level, message, fields, false);
+        line.into()
     }
 
     /// `{"message":…,"context":{…}}`, for a host that has a log of its own.

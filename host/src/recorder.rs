@@ -26,6 +26,7 @@ type Answer<R> = wasmtime::Result<Result<R, types::Error>>;
 pub(crate) struct Recorder {
     sandbox: Sandbox,
     config: config::LoggingConfig,
+    console_level: Level,
     metrics_options: metrics::Options,
     max_errors: u32,
     rank: Option<u32>,
@@ -43,7 +44,14 @@ pub(crate) struct Recorder {
 struct Logger {
     name: String,
     context: Vec<Field>,
-    started: Option<ResourceAny>,
+    started: Option<Started>,
+}
+
+/// A structured logger in the component: its handle, and the number that it is logged to by.
+#[derive(Clone, Copy)]
+struct Started {
+    handle: ResourceAny,
+    number: u32,
 }
 
 impl Recorder {
@@ -56,6 +64,7 @@ impl Recorder {
         Self {
             sandbox,
             config: config.into(),
+            console_level: config.console_level,
             metrics_options,
             max_errors: config.max_errors_to_track,
             rank,
@@ -113,9 +122,7 @@ impl Recorder {
                 if metrics.call_log_row(&mut *store, columns, time, step, epoch, row)?.is_ok() {
                     return Ok(Ok(()));
                 }
-                let why = metrics.call_why_refused(store)?;
-                let unsaid = || types::Error::Other("a row was refused, and not why".into());
-                Ok(Err(why.unwrap_or_else(unsaid)))
+                Ok(Err(metrics.call_why_refused(store)?.unwrap_or_else(unsaid)))
             })
         })
     }
@@ -259,7 +266,7 @@ impl Recorder {
         let logger = self.loggers.get_mut(number).and_then(Option::take);
         if let Some(started) = logger.and_then(|logger| logger.started) {
             // A trap while it is dropped starts the component anew, and then it is gone as well.
-            let _ = self.sandbox.call(|_, store| started.resource_drop(store));
+            let _ = self.sandbox.call(|_, store| started.handle.resource_drop(store));
         }
     }
 
@@ -273,7 +280,7 @@ impl Recorder {
         change(&mut logger.context);
         let started = logger.started.take();
         if let Some(started) = started {
-            self.sandbox.call(|_, store| started.resource_drop(store))?;
+            self.sandbox.call(|_, store| started.handle.resource_drop(store))?;
         }
         Ok(())
     }
@@ -293,10 +300,25 @@ impl Recorder {
     ) -> Result<Option<String>> {
         let time = self.sandbox.powers()?.now();
         self.packed(message, fields, |recorder, length, packed| {
-            recorder.structured(number, |logger, store, started| {
-                let (texts, fields) = (packed.texts(), packed.numbers());
-                logger.call_log(store, started, time, level.into(), length, texts, fields)
-            })
+            let (texts, fields) = (packed.texts(), packed.numbers());
+            let line = if level >= recorder.console_level {
+                Some(recorder.structured(number, |logger, store, Started { handle, .. }| {
+                    logger.call_text(store, handle, time, level.into(), length, texts, fields)
+                })?)
+            } else {
+                None
+            };
+            recorder.with_logger(number, |guest, store, Started { number, .. }| {
+                let loggers = guest.model_foundry_logging_structured();
+                let level = level.into();
+                let logged =
+                    loggers.call_log(&mut *store, number, time, level, length, texts, fields)?;
+                if logged.is_ok() {
+                    return Ok(Ok(()));
+                }
+                Ok(Err(loggers.call_why_refused(store)?.unwrap_or_else(unsaid)))
+            })?;
+            Ok(line)
         })
     }
 
@@ -308,8 +330,8 @@ impl Recorder {
         fields: &[Field],
     ) -> Result<String> {
         self.packed(message, fields, |recorder, length, packed| {
-            recorder.structured(number, |logger, store, started| {
-                logger.call_format(store, started, length, packed.texts(), packed.numbers())
+            recorder.structured(number, |logger, store, Started { handle, .. }| {
+                logger.call_format(store, handle, length, packed.texts(), packed.numbers())
             })
         })
     }
@@ -333,26 +355,35 @@ impl Recorder {
     fn structured<R>(
         &mut self,
         number: usize,
-        call: impl Fn(&structured::GuestLogger<'_>, &mut Store<State>, ResourceAny) -> Answer<R>,
+        call: impl Fn(&structured::GuestLogger<'_>, &mut Store<State>, Started) -> Answer<R>,
+    ) -> Result<R> {
+        self.with_logger(number, |guest, store, started| {
+            call(&guest.model_foundry_logging_structured().logger(), store, started)
+        })
+    }
+
+    fn with_logger<R>(
+        &mut self,
+        number: usize,
+        call: impl Fn(&Logging, &mut Store<State>, Started) -> Answer<R>,
     ) -> Result<R> {
         self.twice(|recorder| {
             let started = match recorder.logger(number)?.started {
                 Some(started) => started,
                 None => recorder.start_logger(number)?,
             };
-            recorder.answer(|guest, store| {
-                call(&guest.model_foundry_logging_structured().logger(), store, started)
-            })
+            recorder.answer(|guest, store| call(guest, store, started))
         })
     }
 
-    fn start_logger(&mut self, number: usize) -> Result<ResourceAny> {
+    fn start_logger(&mut self, number: usize) -> Result<Started> {
         let config = self.config;
         let logger = self.logger(number)?;
         let (name, context) = (logger.name.clone(), fields_to(&logger.context));
         let started = self.answer(|guest, store| {
             let loggers = guest.model_foundry_logging_structured().logger();
-            Ok(Ok(loggers.call_constructor(store, &name, config, &context)?))
+            let handle = loggers.call_constructor(&mut *store, &name, config, &context)?;
+            Ok(Ok(Started { handle, number: loggers.call_number(store, handle)? }))
         })?;
         self.logger(number)?.started = Some(started);
         Ok(started)
@@ -396,4 +427,9 @@ impl Recorder {
             result => result,
         }
     }
+}
+
+/// What is told where the component refuses a record and does not say why.
+fn unsaid() -> types::Error {
+    types::Error::Other("it refused a record, and did not say why".into())
 }

@@ -193,11 +193,13 @@ fn natively(config: &LoggingConfig, calls: &[Call]) -> Result<Outcome> {
     let (mut answers, mut console) = (Vec::new(), Vec::new());
     for call in calls {
         answers.push(match call.clone() {
-            Call::Log { level, message, fields } => done(
-                logger
-                    .log(imports.now(), level, &message, each(&fields))
-                    .map(|line| console.extend(line)),
-            ),
+            Call::Log { level, message, fields } => {
+                let (time, fields) = (imports.now(), each(&fields));
+                if level >= config.console_level {
+                    console.push(logger.text(time, level, &message, fields.clone()));
+                }
+                done(logger.log(time, level, &message, fields))
+            }
             Call::UpdateContext(fields) => {
                 logger.update_context(fields);
                 Ok(None)
