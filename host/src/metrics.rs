@@ -9,7 +9,7 @@ use crate::convert::fields_to;
 use crate::queue::{BATCH, BATCH_VALUES};
 use crate::recorder::{Recorder, SHORT_ROW};
 use crate::run::Run;
-use crate::shapes::{self, Shapes, WIDEST};
+use crate::shapes::{self, WIDEST};
 use crate::{Error, Result};
 
 /// An epoch, which may be a fraction, or none: made from any number, or from `Option<f64>`.
@@ -68,8 +68,10 @@ impl MetricsLogger {
 
     /// The number of these metrics' columns; none if they cannot be columns.
     fn columns_of(&self, metrics: &[Field]) -> Option<u32> {
-        let known = |shapes: &mut Shapes| (shapes.find(metrics), shapes.has_room());
-        let (known, has_room) = known(&mut self.run.shapes());
+        let (known, has_room) = {
+            let mut shapes = self.run.shapes();
+            (shapes.find(metrics), shapes.has_room())
+        };
         if known.is_some() || !has_room {
             return known;
         }

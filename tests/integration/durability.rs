@@ -230,6 +230,16 @@ impl Disk for HangingDisk {
     }
 }
 
+/// Log so many steps by name, from a thread of its own.
+fn log_steps(run: Run, steps: u64) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        let metrics = run.metrics();
+        for step in 0..steps {
+            metrics.log_step(step, NO_EPOCH, &fields! { loss: 0.5 }).expect("the step is taken");
+        }
+    })
+}
+
 #[test]
 fn a_full_queue_waits_and_loses_nothing() -> Result<()> {
     /// More than fit (host/src/queue.rs), twice.
@@ -239,13 +249,7 @@ fn a_full_queue_waits_and_loses_nothing() -> Result<()> {
     let config = config(Durability::Buffered, 1);
     let run = experiment.builder().config(config).disk(Box::new(disk.clone())).open()?;
 
-    let own = run.clone();
-    let logging = std::thread::spawn(move || {
-        let metrics = own.metrics();
-        for step in 0..RECORDS {
-            metrics.log_step(step, NO_EPOCH, &fields! { loss: 0.5 }).expect("the step is taken");
-        }
-    });
+    let logging = log_steps(run.clone(), RECORDS);
     // The trainer goes on while the disk hangs, until the queue is full.
     eventually("a full queue", || run.queue_waits() > 0);
     assert!(!logging.is_finished());
@@ -371,13 +375,7 @@ fn a_run_that_ends_while_a_thread_waits_for_room_loses_nothing() -> Result<()> {
     let disk = HangingDisk::default();
     let config = config(Durability::Buffered, 1);
     let run = experiment.builder().config(config).disk(Box::new(disk.clone())).open()?;
-    let own = run.clone();
-    let logging = std::thread::spawn(move || {
-        let metrics = own.metrics();
-        for step in 0..RECORDS {
-            metrics.log_step(step, NO_EPOCH, &fields! { loss: 0.5 }).expect("the step is taken");
-        }
-    });
+    let logging = log_steps(run.clone(), RECORDS);
     eventually("a full queue", || run.queue_waits() > 0);
 
     let own = run.clone();

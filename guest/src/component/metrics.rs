@@ -2,7 +2,7 @@ use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 
 use super::bindings::exports::model_foundry::logging::metrics as exported;
-use super::{Component, Host, fields_from, types};
+use super::{Component, Host, fields_from, put, types};
 use crate::metrics::{Column, Kind, MetricsLogger, MetricsReader, Options, Query, Tally};
 use crate::statistics::Statistics;
 use crate::wandb::RunInfo;
@@ -101,16 +101,8 @@ impl exported::GuestLogger for Logger {
                 |(logger, number): &(Weak<_>, u32)| logger.ptr_eq(&named.0) && *number == own;
             // The place of a logger that is gone serves again.
             let free = |(logger, _): &(Weak<RefCell<_>>, u32)| logger.strong_count() == 0;
-            match all.iter().position(known).or_else(|| all.iter().position(free)) {
-                Some(at) => {
-                    all[at] = named;
-                    at as u32
-                }
-                None => {
-                    all.push(named);
-                    all.len() as u32 - 1
-                }
-            }
+            let place = all.iter().position(known).or_else(|| all.iter().position(free));
+            put(all, place, named)
         }))
     }
 

@@ -24,6 +24,16 @@ mod verification;
 use bindings::exports::model_foundry::logging::types;
 use host::Host;
 
+/// Put an item in a place, or behind the others where there is none; its number.
+fn put<T>(items: &mut Vec<T>, place: Option<usize>, item: T) -> u32 {
+    let place = place.unwrap_or(items.len());
+    match items.get_mut(place) {
+        Some(before) => *before = item,
+        None => items.push(item),
+    }
+    place as u32
+}
+
 /// What implements the exported interfaces.
 struct Component;
 

@@ -2,7 +2,7 @@ use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 
 use super::bindings::exports::model_foundry::logging::{config, structured as exported};
-use super::{Component, Host, fields_from, types};
+use super::{Component, Host, fields_from, put, types};
 use crate::packed::Packed;
 use crate::structured::StructuredLogger;
 
@@ -55,12 +55,7 @@ impl exported::GuestLogger for Logger {
         let number = LOGGERS.with_borrow_mut(|loggers| {
             // The place of a logger that is gone serves again.
             let free = loggers.iter().position(|logger| logger.strong_count() == 0);
-            let number = free.unwrap_or(loggers.len());
-            match loggers.get_mut(number) {
-                Some(place) => *place = Rc::downgrade(&logger),
-                None => loggers.push(Rc::downgrade(&logger)),
-            }
-            number as u32
+            put(loggers, free, Rc::downgrade(&logger))
         });
         Self { logger, number }
     }

@@ -107,6 +107,18 @@ impl Index {
         !superseded
     }
 
+    /// Take in how high an entry stands: its step, or its summary's epoch.
+    pub(super) fn note_highest(&mut self, entry: &Place) {
+        match entry.step {
+            Some(step) => self.highest_step = self.highest_step.max(Some(step)),
+            None => {
+                let highest = self.highest_epoch.unwrap_or(f64::NEG_INFINITY);
+                let epoch = entry.epoch.map(|epoch| epoch.max(highest));
+                self.highest_epoch = epoch.or(self.highest_epoch);
+            }
+        }
+    }
+
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(MAGIC);
         for number in [self.covered, self.lines, self.damaged, self.stretches.len() as u64] {

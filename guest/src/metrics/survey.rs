@@ -127,14 +127,7 @@ impl Survey {
             }
         }
         index.attempts.note(entry);
-        match entry.step {
-            Some(step) => index.highest_step = index.highest_step.max(Some(step)),
-            None => {
-                let highest = index.highest_epoch.unwrap_or(f64::NEG_INFINITY);
-                let epoch = entry.epoch.map(|epoch| epoch.max(highest));
-                index.highest_epoch = epoch.or(index.highest_epoch);
-            }
-        }
+        index.note_highest(entry);
         true
     }
 
@@ -145,16 +138,7 @@ impl Survey {
         while let Some(line) = lines.next()? {
             if let Ok(Found { record: entry, .. }) = line.read(Entry::read) {
                 attempts.note(&entry);
-                match entry.step {
-                    Some(step) => {
-                        self.index.highest_step = self.index.highest_step.max(Some(step));
-                    }
-                    None => {
-                        let highest = self.index.highest_epoch.unwrap_or(f64::NEG_INFINITY);
-                        let epoch = entry.epoch.map(|epoch| epoch.max(highest));
-                        self.index.highest_epoch = epoch.or(self.index.highest_epoch);
-                    }
-                }
+                self.index.note_highest(&entry);
             }
         }
         self.index.attempts = attempts;
