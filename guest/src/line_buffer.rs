@@ -60,12 +60,30 @@ impl LineBuffer {
     /// Append the last six decimal digits of a number.
     #[inline]
     pub fn push_six_digits(&mut self, number: u32) {
-        let digits = self.room::<6>();
-        for (at, pair) in [number / 10_000, number / 100, number].into_iter().enumerate() {
-            digits[2 * at] = b'0' + (pair % 100 / 10) as u8;
-            digits[2 * at + 1] = b'0' + (pair % 10) as u8;
-        }
+        *self.room() = (eight_digits(number % 1_000_000 * 100) | ZEROS).to_le_bytes();
         self.end += 6;
+    }
+
+    /// Append a whole number of at most eight digits.
+    #[inline]
+    pub fn push_short_integer(&mut self, number: u32) {
+        let (digits, length) = without_leading_zeros(number);
+        *self.room() = digits.to_le_bytes();
+        self.end += length;
+    }
+
+    /// Append a whole number of at most eight digits, a point, and the millionths behind it without the zeros at
+    /// their end, of which one stays.
+    #[inline]
+    pub fn push_short_decimal(&mut self, whole: u32, millionths: u32) {
+        let (digits, point) = without_leading_zeros(whole);
+        let fraction = eight_digits(millionths * 100);
+        let decimals = 8 - fraction.leading_zeros() as usize / 8;
+        let fraction = u128::from(fraction | ZEROS) << 8 | u128::from(b'.');
+        let room = self.room::<24>();
+        room[..8].copy_from_slice(&digits.to_le_bytes());
+        room[point..point + 16].copy_from_slice(&fraction.to_le_bytes());
+        self.end += point + 1 + decimals.max(1);
     }
 
     /// Room behind the text.
@@ -160,6 +178,29 @@ impl Piece {
     }
 }
 
+/// What makes eight digits text: a 0 in each of eight places.
+const ZEROS: u64 = u64::from_le_bytes([b'0'; 8]);
+
+/// The digits of a number below 10^8, each in a byte, the first in the lowest: halves, then quarters, then
+/// digits are split side by side, each by a multiplication in place of a division.
+#[inline]
+fn eight_digits(number: u32) -> u64 {
+    let fours = u64::from(number / 10_000) | u64::from(number % 10_000) << 32;
+    let hundreds = ((fours * 10_486) >> 20) & 0x7f_0000_007f;
+    let twos = hundreds | (fours - 100 * hundreds) << 16;
+    let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;
+    tens | (twos - 10 * tens) << 8
+}
+
+/// The text of a number below 10^8, and its length.
+#[inline]
+fn without_leading_zeros(number: u32) -> (u64, usize) {
+    let digits = eight_digits(number);
+    // The last digit stays, even if it is 0.
+    let zeros = digits.trailing_zeros().min(56) / 8;
+    ((digits | ZEROS) >> (8 * zeros), 8 - zeros as usize)
+}
+
 /// Copy between slices of one length.
 #[inline]
 fn copy(to: &mut [u8], from: &[u8]) {
@@ -248,6 +289,20 @@ mod tests {
             let mut line = LineBuffer::new();
             line.push_six_digits(number);
             prop_assert_eq!(line.as_str(), format!("{number:06}"));
+        }
+
+        #[test]
+        fn a_short_number_has_no_zeros_about_it(whole in 0..100_000_000_u32, shift in 0..27_u32, millionths in 0..1_000_000_u32, zeros in 0..6_u32) {
+            let whole = whole >> shift;
+            let millionths = millionths - millionths % 10_u32.pow(zeros);
+            let mut line = LineBuffer::new();
+            line.push_short_integer(whole);
+            prop_assert_eq!(line.as_str(), whole.to_string());
+            line.clear();
+            line.push_short_decimal(whole, millionths);
+            let all = format!("{whole}.{millionths:06}");
+            let kept = all.trim_end_matches('0');
+            prop_assert_eq!(line.as_str(), if kept.ends_with('.') { format!("{kept}0") } else { kept.to_owned() });
         }
     }
 }

@@ -77,17 +77,44 @@ fn write_escaped(out: &mut LineBuffer, text: &str) {
 }
 
 /// Write a whole number.
-pub fn write_integer(out: &mut LineBuffer, integer: impl itoa::Integer) {
-    out.push_str(itoa::Buffer::new().format(integer));
+pub fn write_integer(out: &mut LineBuffer, integer: impl itoa::Integer + TryInto<u32> + Copy) {
+    match integer.try_into() {
+        Ok(short) if short < 100_000_000 => out.push_short_integer(short),
+        _ => out.push_str(itoa::Buffer::new().format(integer)),
+    }
 }
 
 /// Write a number in the fewest digits that read back as the same one; `null` if it is not finite.
 pub fn write_float(out: &mut LineBuffer, float: f64) {
-    if float.is_finite() {
+    if let Some((whole, millionths)) = short_decimal(float.abs()) {
+        if float.is_sign_negative() {
+            out.push('-');
+        }
+        out.push_short_decimal(whole, millionths);
+    } else if float.is_finite() {
         out.push_str(zmij::Buffer::new().format_finite(float));
     } else {
         out.push_str("null");
     }
+}
+
+/// A number of at most eight digits before the point and six behind it, as what people round to and set mostly
+/// is: its whole part and the millionths behind.
+///
+/// Doubles tell all decimals of 15 digits apart, so a decimal of 14 that reads back as the number is the
+/// shortest that does, once the zeros at its end are gone. It reads back as the number if their quotient is
+/// the number: both 10^6 and the millionths are exact, and a quotient is rounded as reading rounds.
+#[inline]
+fn short_decimal(magnitude: f64) -> Option<(u32, u32)> {
+    /// Below it numbers are written with an exponent.
+    const LEAST: f64 = 1e-5;
+    const MOST: f64 = 1e8;
+    let millionths = (magnitude * 1e6 + 0.5) as i64;
+    let is_short = (LEAST..MOST).contains(&magnitude) || magnitude == 0.0;
+    if !is_short || millionths as f64 / 1e6 != magnitude {
+        return None;
+    }
+    Some(((millionths / 1_000_000) as u32, (millionths % 1_000_000) as u32))
 }
 
 /// What `non_finite` says of a number: NaN, Infinity or -Infinity, as Python's and JavaScript's JSON
@@ -182,6 +209,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_short_decimal_is_written_as_any_float_is(millionths in 0..200_000_000_000_000_u64, shift in 0..48_u32, off in -2..=2_i64, factor in 0..2_u8) {
+            let near = (millionths >> shift) as f64 / 1e6;
+            let near = f64::from_bits(near.to_bits().saturating_add_signed(off * i64::from(factor)));
+            for float in [near, -near] {
+                let written = text_of(&Value::Float(float));
+                prop_assert_eq!(written, zmij::Buffer::new().format(float).to_owned());
+            }
+        }
+
         #[test]
         fn what_is_written_parses_back(text in ".*", float in any::<f64>(), integer in any::<i64>()) {
             let read: serde_json::Value = serde_json::from_str(&text_of(&Value::Text(text.clone()))).unwrap();
