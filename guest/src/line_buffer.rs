@@ -76,14 +76,18 @@ impl LineBuffer {
     /// their end, of which one stays.
     #[inline]
     pub fn push_short_decimal(&mut self, whole: u32, millionths: u32) {
-        let (digits, point) = without_leading_zeros(whole);
         let fraction = eight_digits(millionths * 100);
-        let decimals = 8 - fraction.leading_zeros() as usize / 8;
-        let fraction = u128::from(fraction | ZEROS) << 8 | u128::from(b'.');
-        let room = self.room::<24>();
-        room[..8].copy_from_slice(&digits.to_le_bytes());
-        room[point..point + 16].copy_from_slice(&fraction.to_le_bytes());
-        self.end += point + 1 + decimals.max(1);
+        let decimals = (8 - fraction.leading_zeros() as usize / 8).max(1);
+        let point = u128::from(fraction | ZEROS) << 8 | u128::from(b'.');
+        // Most are rates and losses: one move for all.
+        if whole < 10 {
+            *self.room() = (point << 8 | u128::from(b'0' + whole as u8)).to_le_bytes();
+            self.end += 2 + decimals;
+        } else {
+            self.push_short_integer(whole);
+            *self.room() = point.to_le_bytes();
+            self.end += 1 + decimals;
+        }
     }
 
     /// Room behind the text.

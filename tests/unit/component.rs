@@ -94,3 +94,14 @@ fn it_exports_what_wit_says() -> Result<()> {
     assert_eq!(exports, written);
     Ok(())
 }
+
+/// A size that cannot change is one that engines need not look up: 160 MiB, as much as the host lets any
+/// component have.
+#[test]
+fn its_memory_has_one_size_from_start_to_end() -> Result<()> {
+    let text = wasmprinter::print_bytes(COMPONENT)?;
+    let memories = text.lines().map(str::trim).filter(|line| line.starts_with("(memory (;"));
+    let pages = (160 << 20) / (64 << 10);
+    assert!(memories.eq([format!("(memory (;0;) {pages} {pages})")]));
+    Ok(())
+}

@@ -11,6 +11,10 @@ use crate::{cargo, digest, root, run};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
+/// The size of the component's memory, from its start to its end: what the host lets it have. The logic's own
+/// bounds keep it under half of that however long a run is; the rest is room for one huge record.
+const MEMORY: u32 = 160 << 20;
+
 /// Where the built component is committed.
 fn committed() -> PathBuf {
     root().join("host/component/model-foundry-logging.wasm")
@@ -63,14 +67,19 @@ fn build() -> Result<Vec<u8>> {
         .context("the module could not be encoded as a component")
 }
 
-/// The compiler's flags: SIMD for searching and copying, and no path of this machine in the result.
+/// The compiler's flags: SIMD for searching and copying, a memory of fixed size, and no path of this machine
+/// in the result.
 fn flags() -> Vec<String> {
     let home = |name: &str, default: &str| {
         std::env::var_os(name)
             .map(PathBuf::from)
             .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(default)))
     };
-    let mut flags = vec!["-Ctarget-feature=+simd128".to_owned()];
+    let mut flags = vec![
+        "-Ctarget-feature=+simd128".to_owned(),
+        format!("-Clink-arg=--initial-memory={MEMORY}"),
+        format!("-Clink-arg=--max-memory={MEMORY}"),
+    ];
     let mut remap = |from: &Path, to: &str| {
         flags.push(format!("--remap-path-prefix={}={to}", from.display()));
     };

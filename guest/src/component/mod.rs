@@ -16,6 +16,9 @@ mod config;
 mod console;
 mod errors;
 mod host;
+#[cfg(target_family = "wasm")]
+#[expect(unsafe_code, reason = "an allocator hands out addresses")]
+mod memory;
 mod metrics;
 mod performance;
 mod structured;

@@ -109,12 +109,14 @@ fn short_decimal(magnitude: f64) -> Option<(u32, u32)> {
     /// Below it numbers are written with an exponent.
     const LEAST: f64 = 1e-5;
     const MOST: f64 = 1e8;
-    let millionths = (magnitude * 1e6 + 0.5) as i64;
     let is_short = (LEAST..MOST).contains(&magnitude) || magnitude == 0.0;
+    let millionths = (magnitude * 1e6 + 0.5) as i64;
     if !is_short || millionths as f64 / 1e6 != magnitude {
         return None;
     }
-    Some(((millionths / 1_000_000) as u32, (millionths % 1_000_000) as u32))
+    // No decimal below a whole number is so near to it that it would be rounded to it.
+    let whole = magnitude as u32;
+    Some((whole, (millionths - i64::from(whole) * 1_000_000) as u32))
 }
 
 /// What `non_finite` says of a number: NaN, Infinity or -Infinity, as Python's and JavaScript's JSON
