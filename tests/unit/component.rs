@@ -105,3 +105,16 @@ fn its_memory_has_one_size_from_start_to_end() -> Result<()> {
     assert!(memories.eq([format!("(memory (;0;) {pages} {pages})")]));
     Ok(())
 }
+
+/// Wasmtime looks the code of a module's own function up at each call, and that of an imported one not.
+#[test]
+fn its_exports_are_lifted_from_a_module_that_imports_them() -> Result<()> {
+    let text = wasmprinter::print_bytes(COMPONENT)?;
+    let (_, entrance) = text.rsplit_once("(core module").context("there is a core module")?;
+    let (entrance, behind) = entrance.split_once("(core instance").context("it is started")?;
+    assert_eq!(entrance.matches("(import ").count(), entrance.matches("(export ").count());
+    assert_eq!(entrance.matches("(func (;").count(), entrance.matches("(import ").count());
+    let exports = behind.matches("canon lift").count();
+    assert!(exports > 40 && entrance.matches("(export ").count() >= exports, "{exports}");
+    Ok(())
+}

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
+use wasmparser::Validator;
 use wit_component::ComponentEncoder;
 
-use crate::{cargo, digest, root, run};
+use crate::{cargo, digest, entrance, root, run};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
@@ -60,11 +61,13 @@ fn build() -> Result<Vec<u8>> {
         .env_remove("RUSTFLAGS"))?;
     let module = target_dir.join(TARGET).join("component/model_foundry_guest.wasm");
     let module = fs::read(&module).with_context(|| format!("{} is missing", module.display()))?;
-    ComponentEncoder::default()
-        .validate(true)
+    let component = ComponentEncoder::default()
         .module(&module)?
         .encode()
-        .context("the module could not be encoded as a component")
+        .context("the module could not be encoded as a component")?;
+    let component = entrance::add(&component).context("the component has got no entrance")?;
+    Validator::new().validate_all(&component)?;
+    Ok(component)
 }
 
 /// The compiler's flags: SIMD for searching and copying, a memory of fixed size, and no path of this machine

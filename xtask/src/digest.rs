@@ -21,7 +21,7 @@ pub(crate) fn of_sources() -> Result<String> {
     for folder in ["guest", "wit"] {
         collect(&root().join(folder), &mut files)?;
     }
-    for file in ["rust-toolchain.toml", "xtask/src/component.rs"] {
+    for file in ["rust-toolchain.toml", "xtask/src/component.rs", "xtask/src/entrance.rs"] {
         files.insert(root().join(file));
     }
     let mut hasher = Sha256::new();

@@ -6,6 +6,7 @@
 
 mod component;
 mod digest;
+mod entrance;
 mod python;
 mod test;
 
