@@ -3,10 +3,12 @@
 //! A trainer logs the same names at every step. They are made columns once; after that a step is a few
 //! numbers, which are read from the dict into a buffer on the stack.
 
+use std::ptr;
 use std::sync::{Arc, Mutex};
 
 use model_foundry::{Column, Columns, Kind, MetricsLogger, Query, Run, RunReader};
 use pyo3::exceptions::PyValueError;
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyInt, PyString};
 
@@ -57,24 +59,42 @@ struct Row {
 }
 
 impl Row {
-    /// The metrics as numbers; none where one is no number that a float holds, or a name no text.
+    const EMPTY: Self = Self { names: [0; WIDEST], values: [0.0; WIDEST], integers: 0, width: 0 };
+
+    /// Take a step's metrics as numbers; false where there are too many, or where one is no number that a
+    /// float holds, or a name no text.
     #[inline]
-    fn read(metrics: &Bound<'_, PyDict>) -> Option<Self> {
-        let width = metrics.len();
-        if width > WIDEST {
-            return None;
-        }
-        let mut row = Self { names: [0; WIDEST], values: [0.0; WIDEST], integers: 0, width };
-        for (at, (name, value)) in metrics.iter().enumerate() {
-            if !name.is_exact_instance_of::<PyString>() {
-                return None;
+    #[expect(
+        unsafe_code,
+        reason = "to count references would take longer than to read the numbers"
+    )]
+    fn read(&mut self, metrics: &Bound<'_, PyDict>) -> bool {
+        let (mut position, mut name, mut value) = (0, ptr::null_mut(), ptr::null_mut());
+        // SAFETY: the dict is alive and the interpreter's lock is held, here and below.
+        while unsafe {
+            ffi::PyDict_Next(metrics.as_ptr(), &mut position, &mut name, &mut value) != 0
+        } {
+            // SAFETY: nothing has run since the dict lent the name.
+            let is_text = unsafe { ffi::PyUnicode_CheckExact(name) != 0 };
+            if !is_text || self.width == WIDEST {
+                return false;
             }
-            row.names[at] = name.as_ptr() as usize;
-            let (number, is_integer) = number(&value)?;
-            row.values[at] = number;
-            row.integers |= u32::from(is_integer) << at;
+            // SAFETY: nothing has run since the dict lent the value, and a float's number is just read.
+            let float = unsafe {
+                (ffi::PyFloat_CheckExact(value) != 0).then(|| ffi::PyFloat_AsDouble(value))
+            };
+            let number = match float {
+                Some(float) => Some((float, false)),
+                // SAFETY: as above. It may run code of its own, which may change the dict: it is held.
+                None => number(&unsafe { Bound::from_borrowed_ptr(metrics.py(), value) }),
+            };
+            let Some((number, is_integer)) = number else { return false };
+            self.names[self.width] = name as usize;
+            self.values[self.width] = number;
+            self.integers |= u32::from(is_integer) << self.width;
+            self.width += 1;
         }
-        Some(row)
+        true
     }
 }
 
@@ -275,8 +295,9 @@ impl Metrics {
     ) -> PyResult<()> {
         let step = step_of(step)?;
         let epoch = epoch_of(epoch)?;
+        let mut row = Row::EMPTY;
         if let Ok(dict) = metrics.cast_exact::<PyDict>()
-            && let Some(row) = Row::read(dict)
+            && row.read(dict)
             && let Some(layout) = self.layout(dict, &row)?
         {
             let values = &row.values[..row.width];
@@ -370,6 +391,13 @@ pub(crate) fn read_statistics(
 
 #[inline]
 fn step_of(step: &Bound<'_, PyAny>) -> PyResult<u64> {
+    // The plain case first: asked for an unsigned number, even a whole one would be converted.
+    if let Ok(integer) = step.cast_exact::<PyInt>()
+        && let Ok(integer) = integer.extract::<i64>()
+        && let Ok(step) = integer.try_into()
+    {
+        return Ok(step);
+    }
     if let Ok(step) = step.extract() {
         return Ok(step);
     }
@@ -390,6 +418,12 @@ fn step_of(step: &Bound<'_, PyAny>) -> PyResult<u64> {
 fn epoch_of(epoch: &Bound<'_, PyAny>) -> PyResult<Option<f64>> {
     if epoch.is_none() {
         return Ok(None);
+    }
+    // Asked for a float, a whole number would make an object of one.
+    if let Ok(integer) = epoch.cast_exact::<PyInt>()
+        && let Ok(integer) = integer.extract::<i64>()
+    {
+        return Ok(Some(integer as f64));
     }
     match epoch.extract() {
         Ok(epoch) => Ok(Some(epoch)),
