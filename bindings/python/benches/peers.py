@@ -185,8 +185,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--calls", type=int, default=CALLS, help="how many each (default: 20000)")
     parser.add_argument("--folder", type=Path, help="where to write (default: a temporary folder)")
+    parser.add_argument(
+        "--long", action="store_true", help="numbers of 16 and 17 digits in place of rounded ones"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
+    if arguments.long:
+        METRICS.update({name: value / 3 for name, value in METRICS.items()})
 
     folder = Path(tempfile.mkdtemp(dir=arguments.folder))
     try:
@@ -201,6 +206,7 @@ def main() -> None:
         "processors": os.cpu_count(),
         "date": timestamp()[:10],
         "calls": arguments.calls,
+        "numbers": "long" if arguments.long else "rounded",
     }
     if arguments.json:
         print(json.dumps({"machine": machine, "rows": rows, "missing": missing}, indent=2))
@@ -221,7 +227,7 @@ def print_table(
 ) -> None:
     print(
         f"\nPython {machine['python']}, {machine['system']}, {machine['processors']} processors, "
-        f"{machine['date']}, {machine['calls']} calls each\n"
+        f"{machine['date']}, {machine['calls']} calls each, {machine['numbers']} numbers\n"
     )
     print("| | p50 | p99 | against model_foundry |")
     print("|---|--:|--:|--:|")
