@@ -10,7 +10,7 @@ use std::ops::Deref;
 /// to 64 bytes are a few moves of fixed size.
 #[derive(Clone, Default)]
 pub struct LineBuffer {
-    /// Zeroed room: the text is the first `end` bytes.
+    /// Room, all of it initialised: the text is the first `end` bytes.
     bytes: Vec<u8>,
     end: usize,
 }
@@ -64,7 +64,7 @@ impl LineBuffer {
         self.end += 6;
     }
 
-    /// Append a whole number of at most eight digits.
+    /// Append the last eight decimal digits of a number, without the zeros before them, of which one stays.
     #[inline]
     pub fn push_short_integer(&mut self, number: u32) {
         let (digits, length) = without_leading_zeros(number);
@@ -72,11 +72,11 @@ impl LineBuffer {
         self.end += length;
     }
 
-    /// Append a whole number of at most eight digits, a point, and the millionths behind it without the zeros at
-    /// their end, of which one stays.
+    /// Append the last eight decimal digits of a number as by [`push_short_integer`](Self::push_short_integer), a
+    /// point, and the last six of the millionths behind it without the zeros at their end, of which one stays.
     #[inline]
     pub fn push_short_decimal(&mut self, whole: u32, millionths: u32) {
-        let fraction = eight_digits(millionths * 100);
+        let fraction = eight_digits(millionths % 1_000_000 * 100);
         let decimals = (8 - fraction.leading_zeros() as usize / 8).max(1);
         let point = u128::from(fraction | ZEROS) << 8 | u128::from(b'.');
         // Most are rates and losses: one move for all.
@@ -196,10 +196,10 @@ fn eight_digits(number: u32) -> u64 {
     tens | (twos - 10 * tens) << 8
 }
 
-/// The text of a number below 10^8, and its length.
+/// The text of a number's last eight digits, and its length.
 #[inline]
 fn without_leading_zeros(number: u32) -> (u64, usize) {
-    let digits = eight_digits(number);
+    let digits = eight_digits(number % 100_000_000);
     // The last digit stays, even if it is 0.
     let zeros = digits.trailing_zeros().min(56) / 8;
     ((digits | ZEROS) >> (8 * zeros), 8 - zeros as usize)
@@ -296,17 +296,23 @@ mod tests {
         }
 
         #[test]
-        fn a_short_number_has_no_zeros_about_it(whole in 0..100_000_000_u32, shift in 0..27_u32, millionths in 0..1_000_000_u32, zeros in 0..6_u32) {
+        fn a_short_number_has_no_zeros_about_it(
+            before in "\\PC{0,260}",
+            whole in any::<u32>(),
+            shift in 0..32_u32,
+            millionths in any::<u32>(),
+            zeros in 0..7_u32,
+        ) {
             let whole = whole >> shift;
             let millionths = millionths - millionths % 10_u32.pow(zeros);
-            let mut line = LineBuffer::new();
+            let mut line = LineBuffer::from(&*before);
             line.push_short_integer(whole);
-            prop_assert_eq!(line.as_str(), whole.to_string());
-            line.clear();
             line.push_short_decimal(whole, millionths);
-            let all = format!("{whole}.{millionths:06}");
-            let kept = all.trim_end_matches('0');
-            prop_assert_eq!(line.as_str(), if kept.ends_with('.') { format!("{kept}0") } else { kept.to_owned() });
+            let whole = whole % 100_000_000;
+            let decimal = format!("{whole}.{:06}", millionths % 1_000_000);
+            let decimal = decimal.trim_end_matches('0');
+            let zero = if decimal.ends_with('.') { "0" } else { "" };
+            prop_assert_eq!(line.as_str(), format!("{before}{whole}{decimal}{zero}"));
         }
     }
 }

@@ -11,6 +11,7 @@ use wasmtime::{Config, Engine, EngineWeak};
 use crate::bindings::LoggingPre;
 use crate::cache;
 use crate::imports::{self, State};
+use crate::sandbox::MEMORY;
 use crate::{Error, Result};
 
 /// The logging component, as `cargo xtask component` builds it.
@@ -122,13 +123,13 @@ impl Runtime {
             .memory_init_cow(false);
         if options.signals && address_space_is_ample() {
             // All that 32 bits can address, and what an instruction's offset can reach behind it: no access
-            // needs a check then, which is a sixth of a row's cost.
+            // needs a check then.
             config.memory_reservation(4 << 30).memory_guard_size(32 << 20);
         } else {
             config
-                .memory_reservation(64 << 20)
+                .memory_reservation(MEMORY as u64)
                 .memory_guard_size(64 << 10)
-                .memory_reservation_for_growth(16 << 20);
+                .memory_reservation_for_growth(0);
         }
         if !options.signals {
             config.signals_based_traps(false);

@@ -10,9 +10,8 @@ use crate::imports::{Powers, State};
 use crate::runtime::Runtime;
 use crate::{Error, Result};
 
-/// The most memory that a component may have: what ours has from the start, of which it touches what it
-/// needs. The logic's own bounds keep that under half however long a run is; the rest is room for one huge
-/// record.
+/// The most memory that a component may have, in bytes: what ours has from the start, as `cargo xtask component`
+/// builds it.
 pub(crate) const MEMORY: usize = 160 << 20;
 
 /// How many elements each of its two tables may have: functions are called through them.

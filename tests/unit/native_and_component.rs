@@ -410,6 +410,16 @@ fn zeros_of_both_signs_are_the_same_both_ways() -> Result<()> {
     Ok(())
 }
 
+/// A name that stands twice makes no columns, and is counted where it stands last.
+#[test]
+fn a_name_that_stands_twice_is_the_same_both_ways() -> Result<()> {
+    let metrics = fields! { loss: -0.0, lr: 0.5, loss: 0.0 };
+    let step = Call::Step { step: 0, epoch: None, metrics, inferred: false };
+    let config = LoggingConfig { log_to_wandb: false, ..LoggingConfig::default() };
+    both_ways(&config, &[step.clone(), step])?;
+    Ok(())
+}
+
 /// A program that uses everything once.
 fn fixed_script() -> Vec<Call> {
     let pass = |nanoseconds| Call::Pass { nanoseconds };

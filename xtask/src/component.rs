@@ -12,8 +12,10 @@ use crate::{cargo, digest, entrance, root, run};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
-/// The size of the component's memory, from its start to its end: what the host lets it have. The logic's own
-/// bounds keep it under half of that however long a run is; the rest is room for one huge record.
+/// The size of the component's memory in bytes, from start to end: as much as the host lets it have. The
+/// logic's own bounds keep what it uses under half of that however long a run is; the rest is room for one huge
+/// record. What is not used is never touched, and costs addresses; where the system counts them (`ulimit -v`,
+/// `ulimit -d`, no overcommitting) it counts all.
 const MEMORY: u32 = 160 << 20;
 
 /// Where the built component is committed.

@@ -15,7 +15,8 @@ pub(crate) fn committed() -> PathBuf {
     root().join("host/component/sources.sha256")
 }
 
-/// The digest of guest/, wit/, the toolchain, the build's flags and the guest's part of the lock file.
+/// The digest of guest/, wit/, the toolchain, how the component is built and put together, and the guest's part
+/// of the lock file.
 pub(crate) fn of_sources() -> Result<String> {
     let mut files = BTreeSet::new();
     for folder in ["guest", "wit"] {

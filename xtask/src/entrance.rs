@@ -63,7 +63,8 @@ pub(crate) fn add(component: &[u8]) -> Result<Vec<u8>> {
     let Some(Instance::Instantiate { module_index, .. }) = instances.get(main as usize) else {
         bail!("exports are lifted from an instance of no module");
     };
-    let entrance = entrance(modules[*module_index as usize], &lifted)?;
+    let module = modules.get(*module_index as usize).context("the main module is not inside")?;
+    let entrance = entrance(module, &lifted)?;
     let (module, instance) = (modules.len() as u32, instances.len() as u32);
 
     let mut out = Component::new();
@@ -165,7 +166,9 @@ fn entrance(main: &[u8], names: &[&str]) -> Result<Module> {
             Payload::ExportSection(section) => {
                 for export in section {
                     let export = export?;
-                    exports.insert(export.name, export.index as usize);
+                    if export.kind == ExternalKind::Func {
+                        exports.insert(export.name, export.index as usize);
+                    }
                 }
             }
             _ => {}
@@ -175,9 +178,11 @@ fn entrance(main: &[u8], names: &[&str]) -> Result<Module> {
     let mut imports = ImportSection::new();
     let mut exported = ExportSection::new();
     for (number, name) in (0..).zip(names) {
-        let function = *exports.get(name).with_context(|| format!("{name} is not exported"))?;
-        let ty = types[functions[function] as usize].clone();
-        type_section.ty().func_type(&RoundtripReencoder.func_type(ty)?);
+        let ty = exports
+            .get(name)
+            .and_then(|&function| types.get(*functions.get(function)? as usize))
+            .with_context(|| format!("the main module exports no function {name}"))?;
+        type_section.ty().func_type(&RoundtripReencoder.func_type(ty.clone())?);
         imports.import(MAIN, name, EntityType::Function(number));
         exported.export(name, ExportKind::Func, number);
     }

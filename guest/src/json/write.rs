@@ -98,8 +98,8 @@ pub fn write_float(out: &mut LineBuffer, float: f64) {
     }
 }
 
-/// A number of at most eight digits before the point and six behind it, as what people round to and set mostly
-/// is: its whole part and the millionths behind.
+/// A number of at most eight digits before the point and six behind it, as rounded ones and rates that were set
+/// are: its whole part and the millionths behind.
 ///
 /// Doubles tell all decimals of 15 digits apart, so a decimal of 14 that reads back as the number is the
 /// shortest that does, once the zeros at its end are gone. It reads back as the number if their quotient is
@@ -185,6 +185,25 @@ mod tests {
         out.into()
     }
 
+    fn by_zmij(float: f64) -> String {
+        zmij::Buffer::new().format(float).to_owned()
+    }
+
+    #[test]
+    fn the_ends_of_what_is_short_are_written_as_any_number_is() {
+        for float in
+            [0.0, 9e-6, 1e-5, 1e-5 + 1e-6, 99_999_999.999_999, 99_999_999.0, 1e8, 1e8 + 0.5]
+        {
+            for float in [float, f64::next_up(float), f64::next_down(float)] {
+                assert_eq!(text_of(&Value::Float(float)), by_zmij(float));
+                assert_eq!(text_of(&Value::Float(-float)), by_zmij(-float));
+            }
+        }
+        for integer in [0, 9, 10, 99_999_999, 100_000_000, 4_294_967_296, i64::MAX, i64::MIN, -1] {
+            assert_eq!(text_of(&Value::Integer(integer)), integer.to_string());
+        }
+    }
+
     #[test]
     fn numbers_keep_their_kind() {
         assert_eq!(text_of(&Value::Integer(8500)), "8500");
@@ -211,13 +230,17 @@ mod tests {
     }
 
     proptest! {
+        /// Decimals of six places, and the floats next to them.
         #[test]
-        fn a_short_decimal_is_written_as_any_float_is(millionths in 0..200_000_000_000_000_u64, shift in 0..48_u32, off in -2..=2_i64, factor in 0..2_u8) {
-            let near = (millionths >> shift) as f64 / 1e6;
-            let near = f64::from_bits(near.to_bits().saturating_add_signed(off * i64::from(factor)));
-            for float in [near, -near] {
-                let written = text_of(&Value::Float(float));
-                prop_assert_eq!(written, zmij::Buffer::new().format(float).to_owned());
+        fn a_short_decimal_is_written_as_any_float_is(
+            millionths in 0..200_000_000_000_000_u64,
+            shift in 0..48_u32,
+            steps_beside in -2..=2_i64,
+        ) {
+            let decimal = (millionths >> shift) as f64 / 1e6;
+            let beside = f64::from_bits(decimal.to_bits().saturating_add_signed(steps_beside));
+            for float in [decimal, -decimal, beside, -beside] {
+                prop_assert_eq!(text_of(&Value::Float(float)), by_zmij(float));
             }
         }
 

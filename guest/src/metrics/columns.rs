@@ -46,11 +46,14 @@ pub(super) struct Prepared {
 impl ColumnSet {
     /// Prepare columns to be written, and their metrics to be counted.
     pub(super) fn new(columns: Vec<Column>, tally: &mut Tally) -> Result<Self> {
-        let mut prepared = Vec::with_capacity(columns.len());
+        // Before any is counted: columns that are refused leave no trace.
         for (at, column) in columns.iter().enumerate() {
             if columns[..at].iter().any(|earlier| earlier.name == column.name) {
                 return Err(Error::Invalid(format!("the column {:?} is named twice", column.name)));
             }
+        }
+        let mut prepared = Vec::with_capacity(columns.len());
+        for (at, column) in columns.iter().enumerate() {
             let mut name = LineBuffer::new();
             json::write_string(&mut name, &column.name);
             prepared.push(Prepared {
