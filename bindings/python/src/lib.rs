@@ -12,8 +12,9 @@ mod run;
 mod traps;
 mod values;
 
-/// What the package's modules are built on.
-#[pyo3::pymodule(name = "_native")]
+/// What the package's modules are built on. It needs the interpreter's lock, where that can be gone without: a
+/// step's dict must not change while it is read.
+#[pyo3::pymodule(name = "_native", gil_used = true)]
 mod native {
     #[pymodule_export]
     use crate::config::{check_logging_config, default_logging_config};

@@ -10,7 +10,7 @@ use model_foundry::{Column, Columns, Kind, MetricsLogger, Query, Run, RunReader}
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFloat, PyInt, PyString};
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
 
 use crate::errors::raised;
 use crate::fork::{generation, lock, outside};
@@ -61,63 +61,75 @@ struct Row {
 impl Row {
     const EMPTY: Self = Self { names: [0; WIDEST], values: [0.0; WIDEST], integers: 0, width: 0 };
 
-    /// Take a step's metrics as numbers; false where there are too many, or where one is no number that a
-    /// float holds, or a name no text.
+    /// Take a step's metrics as numbers. A value's own code may be `run`, which may change the dict.
     #[inline]
     #[expect(
         unsafe_code,
         reason = "to count references would take longer than to read the numbers"
     )]
-    fn read(&mut self, metrics: &Bound<'_, PyDict>) -> bool {
+    fn read(&mut self, metrics: &Bound<'_, PyDict>, run: bool) -> Read {
         let (mut position, mut name, mut value) = (0, ptr::null_mut(), ptr::null_mut());
-        // SAFETY: the dict is alive and the interpreter's lock is held, here and below.
+        // SAFETY: the dict is alive and the interpreter's lock is held.
         while unsafe {
             ffi::PyDict_Next(metrics.as_ptr(), &mut position, &mut name, &mut value) != 0
         } {
-            // SAFETY: nothing has run since the dict lent the name.
-            let is_text = unsafe { ffi::PyUnicode_CheckExact(name) != 0 };
-            if !is_text || self.width == WIDEST {
-                return false;
+            // SAFETY: the dict lends both until code runs that changes it, and none has run since.
+            let (name, value) = unsafe {
+                (Borrowed::from_ptr(metrics.py(), name), Borrowed::from_ptr(metrics.py(), value))
+            };
+            if !name.is_exact_instance_of::<PyString>() || self.width == WIDEST {
+                return Read::NoRow;
             }
-            // SAFETY: nothing has run since the dict lent the value, and a float's number is just read.
-            let float = unsafe {
-                (ffi::PyFloat_CheckExact(value) != 0).then(|| ffi::PyFloat_AsDouble(value))
+            self.names[self.width] = name.as_ptr() as usize;
+            let number = match plain_number(&value) {
+                None if holds_nothing(&value) => None,
+                None if !run => return Read::ToRun,
+                // It is held while its code runs.
+                None => scalar(&value.to_owned()).as_ref().and_then(plain_number),
+                number => number,
             };
-            let number = match float {
-                Some(float) => Some((float, false)),
-                // SAFETY: as above. It may run code of its own, which may change the dict: it is held.
-                None => number(&unsafe { Bound::from_borrowed_ptr(metrics.py(), value) }),
-            };
-            let Some((number, is_integer)) = number else { return false };
-            self.names[self.width] = name as usize;
+            let Some((number, is_integer)) = number else { return Read::NoRow };
             self.values[self.width] = number;
             self.integers |= u32::from(is_integer) << self.width;
             self.width += 1;
         }
-        true
+        Read::Row
     }
 }
 
-/// A number, and whether it is a whole one. Truth values are no numbers.
+/// What a step's metrics were read as.
+#[derive(PartialEq)]
+enum Read {
+    /// Numbers that a float holds, under names that are text.
+    Row,
+    /// Not yet a row: only a value's own code can tell what it holds.
+    ToRun,
+    /// No row: too many, or one that is no such number or no such name.
+    NoRow,
+}
+
+/// A number that can be told without running anything, and whether it is a whole one. Truth values are no
+/// numbers.
 #[inline]
-fn number(value: &Bound<'_, PyAny>) -> Option<(f64, bool)> {
-    // A subclass is a float too: numpy's float64.
-    if let Ok(float) = value.cast::<PyFloat>() {
+fn plain_number(value: &Bound<'_, PyAny>) -> Option<(f64, bool)> {
+    // The most likely first: what is exactly a float is told by one comparison.
+    if let Ok(float) = value.cast_exact::<PyFloat>() {
         return Some((float.value(), false));
     }
     if let Ok(integer) = value.cast_exact::<PyInt>() {
         let integer: i64 = integer.extract().ok()?;
         return (-EXACT..=EXACT).contains(&integer).then_some((integer as f64, true));
     }
-    if value.is_exact_instance_of::<PyString>() || value.is_none() {
-        return None;
-    }
-    let scalar = scalar(value)?;
-    if scalar.is_exact_instance_of::<PyFloat>() || scalar.is_exact_instance_of::<PyInt>() {
-        number(&scalar)
-    } else {
-        None
-    }
+    // A subclass is a float too: numpy's float64.
+    value.cast::<PyFloat>().ok().map(|float| (float.value(), false))
+}
+
+/// Whether a value, which is no plain number, is certainly no scalar of numpy, torch or jax either.
+fn holds_nothing(value: &Bound<'_, PyAny>) -> bool {
+    value.is_exact_instance_of::<PyInt>()
+        || value.is_exact_instance_of::<PyBool>()
+        || value.is_exact_instance_of::<PyString>()
+        || value.is_none()
 }
 
 impl Layout {
@@ -295,9 +307,19 @@ impl Metrics {
     ) -> PyResult<()> {
         let step = step_of(step)?;
         let epoch = epoch_of(epoch)?;
-        let mut row = Row::EMPTY;
-        if let Ok(dict) = metrics.cast_exact::<PyDict>()
-            && row.read(dict)
+        let Ok(dict) = metrics.cast_exact::<PyDict>() else {
+            return self.log_by_name(step, epoch, metrics);
+        };
+        let copy;
+        let (mut dict, mut row) = (dict, Row::EMPTY);
+        let mut read = row.read(dict, false);
+        if read == Read::ToRun {
+            // What is run may change the dict: it is run over a copy, so that each name keeps its value.
+            copy = dict.copy()?;
+            (dict, row) = (&copy, Row::EMPTY);
+            read = row.read(dict, true);
+        }
+        if read == Read::Row
             && let Some(layout) = self.layout(dict, &row)?
         {
             let values = &row.values[..row.width];
@@ -308,7 +330,7 @@ impl Metrics {
             };
             return logged.map_err(raised);
         }
-        self.log_by_name(step, epoch, metrics)
+        self.log_by_name(step, epoch, dict.as_any())
     }
 
     /// Log an epoch's summary: a line with the epoch and no step.

@@ -66,8 +66,12 @@ pub(crate) fn scalar<'py>(value: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>
         return None;
     }
     let item = value.call_method0(intern!(py, "item")).ok()?;
+    // To be asked in vain for an attribute takes a microsecond.
+    let is_plain = item.is_exact_instance_of::<PyFloat>()
+        || item.is_exact_instance_of::<PyInt>()
+        || item.is_exact_instance_of::<PyBool>();
     // What has nothing simpler to give, gives itself.
-    (!item.hasattr(intern!(py, "dtype")).ok()?).then_some(item)
+    (is_plain || !item.hasattr(intern!(py, "dtype")).ok()?).then_some(item)
 }
 
 /// An object's text, whatever it does when it is asked for it.

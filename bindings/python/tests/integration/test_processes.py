@@ -238,16 +238,21 @@ ctypes.string_at(0)
     assert "Fatal Python error: Segmentation fault" in result.stderr
 
 
-def test_it_starts_where_address_space_is_short(script: Script, records: Records, tmp_path: Path) -> None:
+@pytest.mark.parametrize("limit", ["-v 3000000", "-d 2000000"])
+def test_several_runs_start_where_address_space_is_short(
+    script: Script, records: Records, tmp_path: Path, limit: str
+) -> None:
     script(
         HEAD
         + """
-with MetricsLogger("tiny-lm", folder) as metrics:
+runs = [MetricsLogger(f"tiny-lm-{number}", f"{folder}/{number}") for number in range(8)]
+for metrics in runs:
     metrics.log_step(1, 0, {"loss": 1.0})
 """,
-        prefix=("bash", "-c", 'ulimit -v 3000000; exec "$@"', "bash"),
+        prefix=("bash", "-c", f'ulimit {limit}; exec "$@"', "bash"),
     )
-    assert len(records(tmp_path / "run" / "metrics.jsonl")) == 1
+    for number in range(8):
+        assert len(records(tmp_path / "run" / str(number) / "metrics.jsonl")) == 1
 
 
 def test_threads_log_while_others_hold_the_interpreter(

@@ -207,6 +207,33 @@ def test_numpy_steps_are_rows_like_any_other(metrics: MetricsLogger) -> None:
     assert metrics.compute_statistics("loss")["count"] == 3
 
 
+def test_a_value_whose_code_changes_the_dict_does_not_mix_names_up(metrics: MetricsLogger) -> None:
+    class Meddler:
+        dtype = "float64"
+
+        def item(self) -> float:
+            given.clear()
+            given.update(later=1.0, last=2.0)
+            return 0.5
+
+    given: dict[str, Any] = {}
+    for before in ({"meddler": Meddler(), "loss": 0.25}, {"meddler": Meddler(), "word": "x"}):
+        given.clear()
+        given.update(before)
+        metrics.log_step(1, 0, given)
+    assert [entry["metrics"] for entry in metrics.get_metrics_history()] == [
+        {"meddler": 0.5, "loss": 0.25},
+        {"meddler": 0.5, "word": "x"},
+    ]
+
+
+def test_the_largest_step_is_kept(metrics: MetricsLogger) -> None:
+    for step in (2**63 - 1, 2**63, 2**64 - 1):
+        metrics.log_step(step, 2**60, {"loss": 0.5})
+    steps = [(entry["step"], entry["epoch"]) for entry in metrics.get_metrics_history()]
+    assert steps == [(2**63 - 1, 2**60), (2**63, 2**60), (2**64 - 1, 2**60)]
+
+
 def test_torch_scalars_are_numbers(metrics: MetricsLogger) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     found = logged(
