@@ -238,15 +238,18 @@ fn a_run_that_is_under_way_is_told_from_one_that_died() -> Result<()> {
 #[test]
 fn run_keeps_the_exit_code() {
     let place = Workplace::new();
-    let cases = [
+    let mut cases = vec![
         ("exit 0", 0, "completed"),
         ("exit 3", 3, "failed"),
         ("exit 255", 255, "failed"),
         ("kill -TERM $$", 143, "interrupted"),
-        ("kill -INT $$", 130, "interrupted"),
         ("kill -KILL $$", 137, "failed"),
     ];
-    for (script, code, status) in cases {
+    // Who runs the tests as a shell's background job has SIGINT ignored, here and in every child.
+    if !model_foundry::not_ignored(&[Signal::INT.as_raw()]).is_empty() {
+        cases.push(("kill -INT $$", 130, "interrupted"));
+    }
+    for &(script, code, status) in &cases {
         let output = place.run(&["--quiet"], script);
 
         assert_eq!(output.status.code(), Some(code), "{script}");
