@@ -15,8 +15,8 @@ pub(crate) fn committed() -> PathBuf {
     root().join("host/component/sources.sha256")
 }
 
-/// The digest of guest/, wit/, the toolchain, how the component is built and put together, and the guest's part
-/// of the lock file.
+/// The digest of guest/, wit/, the toolchain, how the component is built and put together, and that part of
+/// the lock file.
 pub(crate) fn of_sources() -> Result<String> {
     let mut files = BTreeSet::new();
     for folder in ["guest", "wit"] {
@@ -55,7 +55,10 @@ fn collect(folder: &Path, files: &mut BTreeSet<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// Name, version and checksum of every package that the guest is built from.
+/// What xtask puts the component together with.
+const ENCODERS: [&str; 3] = ["wasm-encoder", "wasmparser", "wit-component"];
+
+/// Name, version and checksum of every package that the component is built from and put together with.
 fn locked_packages() -> Result<Vec<String>> {
     let lock: toml::Table = fs::read_to_string(root().join("Cargo.lock"))?.parse()?;
     let manifest: toml::Table = fs::read_to_string(root().join("guest/Cargo.toml"))?.parse()?;
@@ -74,13 +77,15 @@ fn locked_packages() -> Result<Vec<String>> {
         packages.insert(name, (line, dependencies));
     }
     let guest = &packages.get("model-foundry-guest").context("the guest is not locked")?.1;
+    let xtask = &packages.get("xtask").context("xtask is not locked")?.1;
     // What only its tests need is in the lock file too, and no part of the component.
     let own = manifest.get("dependencies").and_then(toml::Value::as_table);
-    let own: BTreeSet<&str> = own.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
-    let mut waiting: Vec<&String> = guest
-        .iter()
-        .filter(|name| own.contains(name.split(' ').next().unwrap_or_default()))
-        .collect();
+    let own: Vec<&str> = own.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+    let is_in = |names: &[&str], dependency: &str| {
+        names.contains(&dependency.split(' ').next().unwrap_or_default())
+    };
+    let mut waiting: Vec<&String> = guest.iter().filter(|name| is_in(&own, name)).collect();
+    waiting.extend(xtask.iter().filter(|name| is_in(&ENCODERS, name)));
     let mut found = BTreeSet::new();
     while let Some(name) = waiting.pop() {
         let (line, dependencies) =
