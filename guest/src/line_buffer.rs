@@ -16,6 +16,9 @@ pub struct LineBuffer {
 }
 
 impl LineBuffer {
+    /// The short numbers, of eight digits at most, are below it.
+    pub const SHORT: u32 = 100_000_000;
+
     /// No text yet.
     pub const fn new() -> Self {
         Self { bytes: Vec::new(), end: 0 }
@@ -64,7 +67,7 @@ impl LineBuffer {
         self.end += 6;
     }
 
-    /// Append a whole number below 10^8; a larger one's digits are wrong.
+    /// Append a [short](Self::SHORT) whole number; a larger one's digits are wrong.
     #[inline]
     pub fn push_short_integer(&mut self, number: u32) {
         let (digits, length) = without_leading_zeros(number);
@@ -72,8 +75,8 @@ impl LineBuffer {
         self.end += length;
     }
 
-    /// Append a whole number below 10^8, a point, and the millionths behind it, below 10^6, without the zeros at
-    /// their end, of which one stays. Of larger numbers the digits are wrong.
+    /// Append a [short](Self::SHORT) whole number, a point, and the millionths behind it, below 10^6, without the
+    /// zeros at their end, of which one stays. Of larger numbers the digits are wrong.
     #[inline]
     pub fn push_short_decimal(&mut self, whole: u32, millionths: u32) {
         let fraction = eight_digits(millionths * 100);
@@ -185,12 +188,12 @@ impl Piece {
 /// What makes eight digits text: a 0 in each of eight places.
 const ZEROS: u64 = u64::from_le_bytes([b'0'; 8]);
 
-/// The digits of a number below 10^8, each in a byte, the first in the lowest: halves, then quarters, then
+/// The digits of a short number, each in a byte, the first in the lowest: halves, then quarters, then
 /// digits are split side by side, each by a multiplication in place of a division. No byte is above 15, whatever
 /// the number: with [`ZEROS`] all are ASCII.
 #[inline]
 fn eight_digits(number: u32) -> u64 {
-    debug_assert!(number < 100_000_000, "{number} has more than eight digits");
+    debug_assert!(number < LineBuffer::SHORT, "{number} has more than eight digits");
     let fours = u64::from(number / 10_000) | u64::from(number % 10_000) << 32;
     let hundreds = ((fours * 10_486) >> 20) & 0x7f_0000_007f;
     let twos = hundreds | (fours - 100 * hundreds) << 16;
@@ -198,7 +201,7 @@ fn eight_digits(number: u32) -> u64 {
     (tens | (twos - 10 * tens) << 8) & u64::from_le_bytes([15; 8])
 }
 
-/// The text of a number below 10^8, and its length.
+/// The text of a short number, and its length.
 #[inline]
 fn without_leading_zeros(number: u32) -> (u64, usize) {
     let digits = eight_digits(number);
@@ -300,7 +303,7 @@ mod tests {
         #[test]
         fn a_short_number_has_no_zeros_about_it(
             before in "\\PC{0,260}",
-            whole in 0..100_000_000_u32,
+            whole in 0..LineBuffer::SHORT,
             shift in 0..27_u32,
             millionths in 0..1_000_000_u32,
             zeros in 0..7_u32,

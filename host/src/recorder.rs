@@ -26,7 +26,6 @@ type Answer<R> = wasmtime::Result<Result<R, types::Error>>;
 pub(crate) struct Recorder {
     sandbox: Sandbox,
     config: config::LoggingConfig,
-    console_level: Level,
     metrics_options: metrics::Options,
     max_errors: u32,
     rank: Option<u32>,
@@ -64,7 +63,6 @@ impl Recorder {
         Self {
             sandbox,
             config: config.into(),
-            console_level: config.console_level,
             metrics_options,
             max_errors: config.max_errors_to_track,
             rank,
@@ -301,7 +299,7 @@ impl Recorder {
         let time = self.sandbox.powers()?.now();
         self.packed(message, fields, |recorder, length, packed| {
             let (texts, fields) = (packed.texts(), packed.numbers());
-            let line = if level >= recorder.console_level {
+            let line = if level >= recorder.config.console_level.into() {
                 Some(recorder.structured(number, |logger, store, Started { handle, .. }| {
                     logger.call_text(store, handle, time, level.into(), length, texts, fields)
                 })?)

@@ -79,7 +79,7 @@ fn write_escaped(out: &mut LineBuffer, text: &str) {
 /// Write a whole number.
 pub fn write_integer(out: &mut LineBuffer, integer: impl itoa::Integer + TryInto<u32> + Copy) {
     match integer.try_into() {
-        Ok(short) if short < 100_000_000 => out.push_short_integer(short),
+        Ok(short) if short < LineBuffer::SHORT => out.push_short_integer(short),
         _ => out.push_str(itoa::Buffer::new().format(integer)),
     }
 }
@@ -108,7 +108,7 @@ pub fn write_float(out: &mut LineBuffer, float: f64) {
 fn short_decimal(magnitude: f64) -> Option<(u32, u32)> {
     /// Below it numbers are written with an exponent.
     const LEAST: f64 = 1e-5;
-    const MOST: f64 = 1e8;
+    const MOST: f64 = LineBuffer::SHORT as f64;
     let is_short = (LEAST..MOST).contains(&magnitude) || magnitude == 0.0;
     let millionths = (magnitude * 1e6 + 0.5) as i64;
     if !is_short || millionths as f64 / 1e6 != magnitude {

@@ -272,7 +272,7 @@ impl<I: Imports> MetricsReader<I> {
                 while let Some(line) = lines.next()? {
                     if let Some(place) = scanner.read(&line) {
                         if self.takes(&place) {
-                            scanner.count(&mut tally, place.step.unwrap_or(0), sample);
+                            scanner.count(&mut tally, &place, sample);
                         }
                     } else if let Ok(Found { record: entry, .. }) = line.read(Entry::read)
                         && self.takes(&entry)

@@ -35,9 +35,15 @@ impl Scanner {
         if line.torn { None } else { self.read_whole(line.bytes) }
     }
 
-    /// Count the metrics of the line that was read last, and show each with its number. All lines are counted
-    /// in one tally.
-    pub(super) fn count(&mut self, tally: &mut Tally, step: u64, sample: &mut dyn FnMut(u32, f64)) {
+    /// Count the metrics of the line that was read last, whose place it is, and show each with its number.
+    /// All lines are counted in one tally.
+    pub(super) fn count(
+        &mut self,
+        tally: &mut Tally,
+        place: &Place,
+        sample: &mut dyn FnMut(u32, f64),
+    ) {
+        let Some(step) = place.step else { return };
         for (metric, &value) in self.metrics.iter_mut().zip(&self.values) {
             if metric.number.is_none() {
                 metric.number = tally.number(&metric.name);
@@ -218,7 +224,7 @@ mod tests {
         let place = scanner.read_whole(line.as_bytes())?;
         let mut samples = Vec::new();
         let mut sample = |number, value: f64| samples.push((number, value.to_bits()));
-        scanner.count(tally, place.step?, &mut sample);
+        scanner.count(tally, &place, &mut sample);
         let named = |(number, bits)| (tally.name(number).to_owned(), bits);
         Some((place, samples.into_iter().map(named).collect()))
     }

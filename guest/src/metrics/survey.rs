@@ -79,8 +79,7 @@ impl Survey {
                     return Ok(false);
                 }
                 if self.index.counts(&place) {
-                    let step = place.step.unwrap_or(0);
-                    scanner.count(&mut self.index.tally, step, &mut |_, _| {});
+                    scanner.count(&mut self.index.tally, &place, &mut |_, _| {});
                 }
                 self.index.covered = line.offset + line.length;
                 continue;
