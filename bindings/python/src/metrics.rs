@@ -10,12 +10,12 @@ use model_foundry::{Column, Columns, Kind, MetricsLogger, Query, Run, RunReader}
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
+use pyo3::types::{PyDict, PyFloat, PyInt, PyString};
 
 use crate::errors::raised;
 use crate::fork::{generation, lock, outside};
 use crate::run::OpenRun;
-use crate::values::{fields, scalar};
+use crate::values::{fields, is_plain, scalar};
 
 /// How many metrics a step may have to be logged as a row.
 const WIDEST: usize = 32;
@@ -82,7 +82,7 @@ impl Row {
             }
             self.names[self.width] = name.as_ptr() as usize;
             let number = match plain_number(&value) {
-                None if holds_nothing(&value) => None,
+                None if is_plain(&value) => None,
                 None if !run => return Read::ToRun,
                 // It is held while its code runs.
                 None => scalar(&value.to_owned()).as_ref().and_then(plain_number),
@@ -122,14 +122,6 @@ fn plain_number(value: &Bound<'_, PyAny>) -> Option<(f64, bool)> {
     }
     // A subclass is a float too: numpy's float64.
     value.cast::<PyFloat>().ok().map(|float| (float.value(), false))
-}
-
-/// Whether a value, which is no plain number, is certainly no scalar of numpy, torch or jax either.
-fn holds_nothing(value: &Bound<'_, PyAny>) -> bool {
-    value.is_exact_instance_of::<PyInt>()
-        || value.is_exact_instance_of::<PyBool>()
-        || value.is_exact_instance_of::<PyString>()
-        || value.is_none()
 }
 
 impl Layout {
@@ -414,11 +406,10 @@ pub(crate) fn read_statistics(
 #[inline]
 fn step_of(step: &Bound<'_, PyAny>) -> PyResult<u64> {
     // The plain case first: asked for an unsigned number, even a whole one would be converted.
-    if let Ok(integer) = step.cast_exact::<PyInt>()
-        && let Ok(integer) = integer.extract::<i64>()
-        && let Ok(step) = integer.try_into()
+    if let Some((number, true)) = plain_number(step)
+        && number >= 0.0
     {
-        return Ok(step);
+        return Ok(number as u64);
     }
     if let Ok(step) = step.extract() {
         return Ok(step);
@@ -442,10 +433,8 @@ fn epoch_of(epoch: &Bound<'_, PyAny>) -> PyResult<Option<f64>> {
         return Ok(None);
     }
     // Asked for a float, a whole number would make an object of one.
-    if let Ok(integer) = epoch.cast_exact::<PyInt>()
-        && let Ok(integer) = integer.extract::<i64>()
-    {
-        return Ok(Some(integer as f64));
+    if let Some((number, _)) = plain_number(epoch) {
+        return Ok(Some(number));
     }
     match epoch.extract() {
         Ok(epoch) => Ok(Some(epoch)),

@@ -61,17 +61,26 @@ pub(crate) fn to_json(value: &Bound<'_, PyAny>) -> String {
 
 /// What a scalar of numpy, torch or jax holds. An array of several elements holds no one value.
 pub(crate) fn scalar<'py>(value: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
-    let py = value.py();
-    if !value.hasattr(intern!(py, "dtype")).ok()? {
+    if !has_dtype(value)? {
         return None;
     }
-    let item = value.call_method0(intern!(py, "item")).ok()?;
-    // To be asked in vain for an attribute takes a microsecond.
-    let is_plain = item.is_exact_instance_of::<PyFloat>()
-        || item.is_exact_instance_of::<PyInt>()
-        || item.is_exact_instance_of::<PyBool>();
+    let item = value.call_method0(intern!(value.py(), "item")).ok()?;
     // What has nothing simpler to give, gives itself.
-    (is_plain || !item.hasattr(intern!(py, "dtype")).ok()?).then_some(item)
+    (!has_dtype(&item)?).then_some(item)
+}
+
+fn has_dtype(value: &Bound<'_, PyAny>) -> Option<bool> {
+    // To be asked in vain for an attribute takes a microsecond.
+    Some(!is_plain(value) && value.hasattr(intern!(value.py(), "dtype")).ok()?)
+}
+
+/// Whether a value is exactly Python's own: a number, a truth value, text or None.
+pub(crate) fn is_plain(value: &Bound<'_, PyAny>) -> bool {
+    value.is_exact_instance_of::<PyFloat>()
+        || value.is_exact_instance_of::<PyInt>()
+        || value.is_exact_instance_of::<PyBool>()
+        || value.is_exact_instance_of::<PyString>()
+        || value.is_none()
 }
 
 /// An object's text, whatever it does when it is asked for it.
