@@ -293,7 +293,7 @@ mod verification {
         assert_eq!(report.good_lines, 3, "a log may have been text for a time");
         let problems: Vec<_> =
             report.findings.iter().map(|finding| (finding.line, &*finding.problem)).collect();
-        assert_eq!(problems, [(4, "the line ends early"), (6, "the line is cut off")]);
+        assert_eq!(problems, [(4, "unexpected end of line"), (6, "the line is cut off")]);
         let offsets: Vec<_> = report.findings.iter().map(|f| (f.offset, f.length)).collect();
         assert_eq!(offsets, [(31, 6), (40, 7)]);
         assert!(check(&memory, File::Console, OWN).is_err());

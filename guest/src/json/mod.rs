@@ -1,4 +1,4 @@
-//! Strict JSON (RFC 8259): writing records without an allocation, and reading them without a tree.
+//! Strict JSON (RFC 8259): a writer that does not allocate, and a reader that does not build a tree.
 
 mod read;
 mod write;

@@ -1,17 +1,17 @@
-//! Reading JSON without building a tree: a strict scanner that hands out slices of its input.
+//! Reads JSON without building a tree: a strict scanner that returns slices of its input.
 //!
-//! The log readers meet millions of lines and want a handful of values of each, so the scanner checks
-//! the grammar of a line once and leaves numbers and strings where they are.
+//! The log readers scan millions of lines and need only a few values from each. So the scanner checks a
+//! line's grammar once, and neither parses numbers nor copies strings.
 
 use std::borrow::Cow;
 
-/// Why a text is no JSON: one short phrase.
+/// Why a text is not valid JSON: one short phrase.
 pub type Problem = &'static str;
 
-/// How deep arrays and objects may nest, about as in serde_json.
-const DEPTH: u32 = 128;
+/// How deep arrays and objects may nest. serde_json's default limit is about the same.
+const MAX_DEPTH: u32 = 128;
 
-/// A value where it stands in the input.
+/// A value, as a slice of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Token<'a> {
     /// null
@@ -20,27 +20,31 @@ pub enum Token<'a> {
     Boolean(bool),
     /// A number's text.
     Number(&'a str),
-    /// What stands between a string's quotes, escapes as they are.
+    /// The text between a string's quotes, with its escapes; see [`unescape`].
     Text(&'a str),
-    /// An object's text, its braces included.
+    /// An object's text, including its braces.
     Object(&'a str),
-    /// An array's text, its brackets included.
+    /// An array's text, including its brackets.
     Array(&'a str),
 }
 
-/// Reads one JSON text from its start.
+/// Reads one JSON text from start to end.
 pub struct Reader<'a> {
     text: &'a str,
     at: usize,
 }
 
 impl<'a> Reader<'a> {
-    /// Read this text.
+    /// A reader at the start of `text`.
     pub fn new(text: &'a str) -> Self {
         Self { text, at: 0 }
     }
 
-    /// The one object that the whole text is.
+    /// The members of a text that is one JSON object.
+    ///
+    /// # Errors
+    ///
+    /// If the text does not begin with an object. [`Object::next`] reports any later problem.
     pub fn object(text: &'a str) -> Result<Object<'a>, Problem> {
         let mut reader = Self::new(text);
         reader.skip_space();
@@ -51,12 +55,20 @@ impl<'a> Reader<'a> {
         Ok(Object { reader, started: false, ended: false })
     }
 
-    /// The value at this place.
+    /// Reads the next value.
+    ///
+    /// # Errors
+    ///
+    /// If there is no valid value here, or if it nests deeper than 128 levels.
     pub fn value(&mut self) -> Result<Token<'a>, Problem> {
-        self.nested_value(DEPTH)
+        self.nested_value(MAX_DEPTH)
     }
 
-    /// Nothing but white space may follow.
+    /// Checks that only white space follows.
+    ///
+    /// # Errors
+    ///
+    /// If anything else follows.
     pub fn end(&mut self) -> Result<(), Problem> {
         self.skip_space();
         if self.at == self.text.len() { Ok(()) } else { Err("text after the JSON value") }
@@ -89,8 +101,8 @@ impl<'a> Reader<'a> {
             Some(b't') => self.word("true", Token::Boolean(true)),
             Some(b'f') => self.word("false", Token::Boolean(false)),
             Some(b'n') => self.word("null", Token::Null),
-            Some(_) => Err("a JSON value is expected"),
-            None => Err("the line ends early"),
+            Some(_) => Err("expected a JSON value"),
+            None => Err("unexpected end of line"),
         }
     }
 
@@ -99,13 +111,13 @@ impl<'a> Reader<'a> {
             self.at += word.len();
             Ok(token)
         } else {
-            Err("a JSON value is expected")
+            Err("expected a JSON value")
         }
     }
 
-    /// The members of an array or an object, to the closing bracket.
+    /// Skips the members of an array or an object, and its closing bracket.
     fn members(&mut self, close: u8, depth: u32) -> Result<(), Problem> {
-        let depth = depth.checked_sub(1).ok_or("nested too deep")?;
+        let depth = depth.checked_sub(1).ok_or("nested too deeply")?;
         self.at += 1;
         self.skip_space();
         if self.peek() == Some(close) {
@@ -124,8 +136,8 @@ impl<'a> Reader<'a> {
                     self.at += 1;
                     return Ok(());
                 }
-                Some(_) => return Err("a comma or a closing bracket is expected"),
-                None => return Err("the line ends early"),
+                Some(_) => return Err("expected a comma or a closing bracket"),
+                None => return Err("unexpected end of line"),
             }
         }
     }
@@ -134,13 +146,13 @@ impl<'a> Reader<'a> {
         self.skip_space();
         match self.peek() {
             Some(b'"') => {}
-            Some(_) => return Err("a key in quotes is expected"),
-            None => return Err("the line ends early"),
+            Some(_) => return Err("expected a quoted key"),
+            None => return Err("unexpected end of line"),
         }
         let key = self.string()?;
         self.skip_space();
         if self.peek() != Some(b':') {
-            return Err("a colon is expected after a key");
+            return Err("expected a colon after the key");
         }
         self.at += 1;
         Ok(key)
@@ -159,18 +171,18 @@ impl<'a> Reader<'a> {
                 Some(b'\\') => match bytes.get(at + 1) {
                     Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => at += 2,
                     Some(b'u') => {
-                        let digits = bytes.get(at + 2..at + 6).ok_or("a string is cut off")?;
+                        let digits = bytes.get(at + 2..at + 6).ok_or("unterminated string")?;
                         if !digits.iter().all(u8::is_ascii_hexdigit) {
-                            return Err("a bad \\u escape");
+                            return Err("invalid \\u escape");
                         }
                         at += 6;
                     }
-                    Some(_) => return Err("a bad escape in a string"),
-                    None => return Err("a string is cut off"),
+                    Some(_) => return Err("invalid escape in a string"),
+                    None => return Err("unterminated string"),
                 },
-                Some(0..=0x1f) => return Err("a control character in a string"),
+                Some(0..=0x1f) => return Err("unescaped control character in a string"),
                 Some(_) => at += 1,
-                None => return Err("a string is cut off"),
+                None => return Err("unterminated string"),
             }
         }
     }
@@ -188,13 +200,13 @@ impl<'a> Reader<'a> {
         let whole = at;
         at = digits(at);
         if at == whole || (bytes[whole] == b'0' && at > whole + 1) {
-            return Err("a bad number");
+            return Err("invalid number");
         }
         if bytes.get(at) == Some(&b'.') {
             let fraction = at + 1;
             at = digits(fraction);
             if at == fraction {
-                return Err("a bad number");
+                return Err("invalid number");
             }
         }
         if let Some(b'e' | b'E') = bytes.get(at) {
@@ -202,7 +214,7 @@ impl<'a> Reader<'a> {
             let exponent = at + 1 + sign;
             at = digits(exponent);
             if at == exponent {
-                return Err("a bad number");
+                return Err("invalid number");
             }
         }
         self.at = at;
@@ -210,7 +222,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The members of an object, one after another.
+/// Reads the members of an object in order.
 pub struct Object<'a> {
     reader: Reader<'a>,
     started: bool,
@@ -218,8 +230,12 @@ pub struct Object<'a> {
 }
 
 impl<'a> Object<'a> {
-    /// The next key (escapes as they are) and value; none at the end of the text.
-    #[expect(clippy::should_implement_trait, reason = "an iterator could not stop at a problem")]
+    /// The next member's key, with its escapes, and its value; none at the end of the text.
+    ///
+    /// # Errors
+    ///
+    /// If the object is not valid JSON, or if anything but white space follows it.
+    #[expect(clippy::should_implement_trait, reason = "an iterator cannot end with an error")]
     pub fn next(&mut self) -> Result<Option<(&'a str, Token<'a>)>, Problem> {
         if self.ended {
             return Ok(None);
@@ -235,8 +251,8 @@ impl<'a> Object<'a> {
             }
             Some(b',') if self.started => reader.at += 1,
             Some(_) if !self.started => {}
-            Some(_) => return Err("a comma or a closing bracket is expected"),
-            None => return Err("the line ends early"),
+            Some(_) => return Err("expected a comma or a closing bracket"),
+            None => return Err("unexpected end of line"),
         }
         self.started = true;
         let key = reader.key()?;
@@ -245,12 +261,13 @@ impl<'a> Object<'a> {
     }
 }
 
-/// The text that a string's inside stands for.
+/// Decodes the escapes of a JSON string; `raw` is the text between its quotes.
+///
+/// Each unpaired surrogate becomes U+FFFD.
 pub fn unescape(raw: &str) -> Cow<'_, str> {
     if !raw.contains('\\') {
         return Cow::Borrowed(raw);
     }
-    // Lone surrogates pass the grammar but are no text: each becomes U+FFFD.
     let mut text = String::with_capacity(raw.len());
     let mut units = Vec::new();
     let mut rest = raw;
@@ -296,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_is_read_member_by_member() {
+    fn an_object_yields_its_members_in_order() {
         let mut object =
             Reader::object(r#" {"a":1 , "b\n":"x\"y", "c":{"d":[null,true]}} "#).unwrap();
         assert_eq!(object.next(), Ok(Some(("a", Token::Number("1")))));
@@ -307,39 +324,39 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_named() {
+    fn each_syntax_error_has_its_own_message() {
         let problem = |text| {
             let mut object = Reader::object(text)?;
             while object.next()?.is_some() {}
             Ok::<_, Problem>(())
         };
         assert_eq!(problem("[]"), Err("not a JSON object"));
-        assert_eq!(problem("{\"a\":1"), Err("the line ends early"));
-        assert_eq!(problem("{\"a\":\"x"), Err("a string is cut off"));
-        assert_eq!(problem("{\"a\":\"x\\"), Err("a string is cut off"));
-        assert_eq!(problem("{\"a\":\"\\u12"), Err("a string is cut off"));
-        assert_eq!(problem("{\"a\":\"\\u12zz\"}"), Err("a bad \\u escape"));
-        assert_eq!(problem("{\"a\":\"\\q\"}"), Err("a bad escape in a string"));
-        assert_eq!(problem("{\"a\":\"\u{1}\"}"), Err("a control character in a string"));
-        assert_eq!(problem("{\"a\":01}"), Err("a bad number"));
-        assert_eq!(problem("{\"a\":1.}"), Err("a bad number"));
-        assert_eq!(problem("{\"a\":1e}"), Err("a bad number"));
-        assert_eq!(problem("{\"a\":NaN}"), Err("a JSON value is expected"));
-        assert_eq!(problem("{\"a\":nul}"), Err("a JSON value is expected"));
-        assert_eq!(problem("{\"a\" 1}"), Err("a colon is expected after a key"));
-        assert_eq!(problem("{a:1}"), Err("a key in quotes is expected"));
-        assert_eq!(problem("{"), Err("the line ends early"));
-        assert_eq!(problem("{\"a\":"), Err("the line ends early"));
-        assert_eq!(problem("{\"a\":1,"), Err("the line ends early"));
-        assert_eq!(problem("{\"a\":[1"), Err("the line ends early"));
-        assert_eq!(problem("{\"a\":[1 2]}"), Err("a comma or a closing bracket is expected"));
-        assert_eq!(problem("{\"a\":1 \"b\":2}"), Err("a comma or a closing bracket is expected"));
+        assert_eq!(problem("{\"a\":1"), Err("unexpected end of line"));
+        assert_eq!(problem("{\"a\":\"x"), Err("unterminated string"));
+        assert_eq!(problem("{\"a\":\"x\\"), Err("unterminated string"));
+        assert_eq!(problem("{\"a\":\"\\u12"), Err("unterminated string"));
+        assert_eq!(problem("{\"a\":\"\\u12zz\"}"), Err("invalid \\u escape"));
+        assert_eq!(problem("{\"a\":\"\\q\"}"), Err("invalid escape in a string"));
+        assert_eq!(problem("{\"a\":\"\u{1}\"}"), Err("unescaped control character in a string"));
+        assert_eq!(problem("{\"a\":01}"), Err("invalid number"));
+        assert_eq!(problem("{\"a\":1.}"), Err("invalid number"));
+        assert_eq!(problem("{\"a\":1e}"), Err("invalid number"));
+        assert_eq!(problem("{\"a\":NaN}"), Err("expected a JSON value"));
+        assert_eq!(problem("{\"a\":nul}"), Err("expected a JSON value"));
+        assert_eq!(problem("{\"a\" 1}"), Err("expected a colon after the key"));
+        assert_eq!(problem("{a:1}"), Err("expected a quoted key"));
+        assert_eq!(problem("{"), Err("unexpected end of line"));
+        assert_eq!(problem("{\"a\":"), Err("unexpected end of line"));
+        assert_eq!(problem("{\"a\":1,"), Err("unexpected end of line"));
+        assert_eq!(problem("{\"a\":[1"), Err("unexpected end of line"));
+        assert_eq!(problem("{\"a\":[1 2]}"), Err("expected a comma or a closing bracket"));
+        assert_eq!(problem("{\"a\":1 \"b\":2}"), Err("expected a comma or a closing bracket"));
         assert_eq!(problem("{\"a\":1}{\"b\":2}"), Err("text after the JSON value"));
-        assert_eq!(problem(&format!("{{\"a\":{}", "[".repeat(200))), Err("nested too deep"));
+        assert_eq!(problem(&format!("{{\"a\":{}", "[".repeat(200))), Err("nested too deeply"));
     }
 
     #[test]
-    fn escapes_are_undone() {
+    fn escapes_are_decoded() {
         assert_eq!(unescape(r#"a\"\\\/\b\f\n\r\t"#), "a\"\\/\u{8}\u{c}\n\r\t");
         assert_eq!(unescape(r"\ud83d\ude00 \ud800x"), "😀 \u{fffd}x");
     }

@@ -1,9 +1,9 @@
-//! Writing JSON values at the end of a line.
+//! Appends JSON values to a line.
 
 use crate::line_buffer::LineBuffer;
 use crate::value::ValueRef;
 
-/// For each byte whether it may stand in a JSON string as it is.
+/// Whether each byte may appear unescaped in a JSON string.
 const PLAIN: [bool; 256] = {
     let mut plain = [true; 256];
     let mut byte = 0;
@@ -16,14 +16,14 @@ const PLAIN: [bool; 256] = {
     plain
 };
 
-/// Whether all bytes may stand in a JSON string as they are; eight at a time, as names and messages nearly
-/// all do.
+/// Whether all bytes may appear unescaped in a JSON string. Almost every name and message needs no escapes,
+/// so this tests eight bytes at a time.
 fn is_plain(bytes: &[u8]) -> bool {
-    /// A byte in each of eight places.
+    /// A word of eight equal bytes.
     const fn eight(byte: u8) -> u64 {
         u64::from_ne_bytes([byte; 8])
     }
-    /// Whether one of the bytes is zero: only there the subtraction borrows into a bit that was not set.
+    /// Whether one of the bytes is zero: without one, the subtraction sets no high bit that was clear before.
     const fn has_zero(bytes: u64) -> bool {
         bytes.wrapping_sub(eight(1)) & !bytes & eight(0x80) != 0
     }
@@ -39,7 +39,7 @@ fn is_plain(bytes: &[u8]) -> bool {
     }
 }
 
-/// Write text as a JSON string, with its quotes.
+/// Appends text as a JSON string, including its quotes.
 pub fn write_string(out: &mut LineBuffer, text: &str) {
     out.push('"');
     if is_plain(text.as_bytes()) {
@@ -76,7 +76,7 @@ fn write_escaped(out: &mut LineBuffer, text: &str) {
     out.push_str(&text[written..]);
 }
 
-/// Write a whole number.
+/// Appends an integer.
 pub fn write_integer(out: &mut LineBuffer, integer: impl itoa::Integer + TryInto<u32> + Copy) {
     match integer.try_into() {
         Ok(short) if short < LineBuffer::SHORT => out.push_short_integer(short),
@@ -84,7 +84,7 @@ pub fn write_integer(out: &mut LineBuffer, integer: impl itoa::Integer + TryInto
     }
 }
 
-/// Write a number in the fewest digits that read back as the same one; `null` if it is not finite.
+/// Appends a number with the fewest digits that parse back to the same value; `null` if it is not finite.
 pub fn write_float(out: &mut LineBuffer, float: f64) {
     if let Some((whole, millionths)) = short_decimal(float.abs()) {
         if float.is_sign_negative() {
@@ -98,29 +98,29 @@ pub fn write_float(out: &mut LineBuffer, float: f64) {
     }
 }
 
-/// A number of at most eight digits before the point and six behind it, as rounded ones and rates that were set
-/// are: its whole part and the millionths behind.
+/// Splits a number into its whole part and its millionths, if it has at most eight digits before the decimal
+/// point and six after it. Rounded values and learning rates usually do.
 ///
-/// Doubles tell all decimals of 15 digits apart, so a decimal of 14 that reads back as the number is the
-/// shortest that does, once the zeros at its end are gone. It reads back as the number if their quotient is
-/// the number: both 10^6 and the millionths are exact, and a quotient is rounded as reading rounds.
+/// Doubles distinguish all decimals of 15 digits. So if a decimal of 14 digits parses back to the number, then
+/// without trailing zeros it is the shortest that does. It parses back to the number if `millionths / 1e6` is
+/// the number: both operands are exact, and division rounds as parsing does.
 #[inline]
 fn short_decimal(magnitude: f64) -> Option<(u32, u32)> {
-    /// Below it numbers are written with an exponent.
-    const LEAST: f64 = 1e-5;
-    const MOST: f64 = LineBuffer::SHORT as f64;
-    let is_short = (LEAST..MOST).contains(&magnitude) || magnitude == 0.0;
+    /// Smaller numbers are written with an exponent.
+    const MIN: f64 = 1e-5;
+    const LIMIT: f64 = LineBuffer::SHORT as f64;
+    let is_short = (MIN..LIMIT).contains(&magnitude) || magnitude == 0.0;
     let millionths = (magnitude * 1e6 + 0.5) as i64;
     if !is_short || millionths as f64 / 1e6 != magnitude {
         return None;
     }
-    // No decimal below a whole number is so near to it that it would be rounded to it.
+    // Truncation is exact: no decimal of six places below an integer is so close that it rounds up to it.
     let whole = magnitude as u32;
     Some((whole, (millionths - i64::from(whole) * 1_000_000) as u32))
 }
 
-/// What `non_finite` says of a number: NaN, Infinity or -Infinity, as Python's and JavaScript's JSON
-/// spell them; none of a finite one.
+/// The name of a number that JSON cannot represent: `NaN`, `Infinity` or `-Infinity`, as Python's `json`
+/// module and JavaScript spell them. None if the number is finite.
 pub fn non_finite_name(float: f64) -> Option<&'static str> {
     if float.is_finite() {
         None
@@ -133,8 +133,8 @@ pub fn non_finite_name(float: f64) -> Option<&'static str> {
     }
 }
 
-/// Write a value. JSON text that is not valid becomes text; valid text loses its white space, so that a
-/// record stays on one line.
+/// Appends a value. [`ValueRef::Json`] loses the white space between its tokens, so that a record stays on one
+/// line; if it is not valid JSON, it is written as a string.
 pub fn write_value(out: &mut LineBuffer, value: ValueRef<'_>) {
     match value {
         ValueRef::Null => out.push_str("null"),
@@ -149,7 +149,7 @@ pub fn write_value(out: &mut LineBuffer, value: ValueRef<'_>) {
     }
 }
 
-/// Copy valid JSON without the white space between its tokens.
+/// Copies valid JSON without the white space between its tokens.
 fn write_compact(out: &mut LineBuffer, json: &str) {
     let mut in_string = false;
     let mut escaped = false;
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ends_of_what_is_short_are_written_as_any_number_is() {
+    fn numbers_at_the_limits_of_the_short_form_are_written_like_any_number() {
         for float in
             [0.0, 9e-6, 1e-5, 1e-5 + 1e-6, 99_999_999.999_999, 99_999_999.0, 1e8, 1e8 + 0.5]
         {
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_keep_their_kind() {
+    fn numbers_keep_their_type() {
         assert_eq!(text_of(&Value::Integer(8500)), "8500");
         assert_eq!(text_of(&Value::Float(8500.0)), "8500.0");
         assert_eq!(text_of(&Value::Float(f64::NAN)), "null");
@@ -232,14 +232,14 @@ mod tests {
     proptest! {
         /// Decimals of six places, and the floats next to them.
         #[test]
-        fn a_short_decimal_is_written_as_any_float_is(
+        fn a_short_decimal_is_written_like_any_float(
             millionths in 0..200_000_000_000_000_u64,
             shift in 0..48_u32,
-            steps_beside in -2..=2_i64,
+            distance in -2..=2_i64,
         ) {
             let decimal = (millionths >> shift) as f64 / 1e6;
-            let beside = f64::from_bits(decimal.to_bits().saturating_add_signed(steps_beside));
-            for float in [decimal, -decimal, beside, -beside] {
+            let neighbor = f64::from_bits(decimal.to_bits().saturating_add_signed(distance));
+            for float in [decimal, -decimal, neighbor, -neighbor] {
                 prop_assert_eq!(text_of(&Value::Float(float)), by_zmij(float));
             }
         }
