@@ -83,12 +83,12 @@ impl Default for Counts {
 
 impl Counts {
     fn add(&mut self, error_type: &str) {
-        let number = self.names.number_or_insert(error_type);
+        let number = self.names.id_or_insert(error_type);
         // The last name that fits stands for all that do not.
         let full = self.names.len() >= MOST_TYPES - 1;
         let number = match number {
             Some(number) if !full || (number as usize) < self.counts.len() => Some(number),
-            _ => self.names.number_or_insert(OTHER_TYPES),
+            _ => self.names.id_or_insert(OTHER_TYPES),
         };
         let Some(number) = number.map(|number| number as usize) else { return };
         if self.counts.len() <= number {

@@ -1,74 +1,63 @@
-//! Names that become numbers: metrics, timers, error types.
+//! Small ids for names: of metrics, timers and error types.
 
 use std::collections::HashMap;
 use std::rc::Rc;
 
-/// Distinct names in order of first appearance, at most a stated number of them.
+/// A bounded set of names. Each has an id: 0, 1, 2 and so on, in order of first appearance.
 #[derive(Clone, Debug)]
 pub struct Names {
-    numbers: HashMap<Rc<str>, u32>,
+    ids: HashMap<Rc<str>, u32>,
     names: Vec<Rc<str>>,
-    most: usize,
-    refused: u64,
+    limit: usize,
 }
 
 impl Names {
-    /// No names yet, and never more than `most`.
-    pub fn at_most(most: usize) -> Self {
-        Self { numbers: HashMap::new(), names: Vec::new(), most, refused: 0 }
+    /// An empty set that can hold `limit` names.
+    pub fn at_most(limit: usize) -> Self {
+        Self { ids: HashMap::new(), names: Vec::new(), limit }
     }
 
-    /// The number of a name, given out now if it is new; none where there are too many, which is
-    /// counted.
-    pub fn number_or_insert(&mut self, name: &str) -> Option<u32> {
-        if let Some(&number) = self.numbers.get(name) {
-            return Some(number);
+    /// The id of a name, which is added if it is new. None if it is new and the set is full.
+    pub fn id_or_insert(&mut self, name: &str) -> Option<u32> {
+        if let Some(&id) = self.ids.get(name) {
+            return Some(id);
         }
-        if self.names.len() >= self.most {
-            self.refused += 1;
+        if self.names.len() >= self.limit {
             return None;
         }
-        let number = self.names.len() as u32;
+        let id = self.names.len() as u32;
         let name: Rc<str> = name.into();
         self.names.push(name.clone());
-        self.numbers.insert(name, number);
-        Some(number)
+        self.ids.insert(name, id);
+        Some(id)
     }
 
-    /// The number of a name, if it has one.
-    pub fn number(&self, name: &str) -> Option<u32> {
-        self.numbers.get(name).copied()
+    /// The id of a name, if the set has it.
+    pub fn id(&self, name: &str) -> Option<u32> {
+        self.ids.get(name).copied()
     }
 
-    /// The name of a number.
-    pub fn name(&self, number: u32) -> &str {
-        &self.names[number as usize]
+    /// The name with this id.
+    ///
+    /// # Panics
+    ///
+    /// If no name has it.
+    pub fn name(&self, id: u32) -> &str {
+        &self.names[id as usize]
     }
 
-    /// All names, in order of first appearance.
+    /// The names, in order of first appearance.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(|name| &**name)
     }
 
-    /// How many names there are.
+    /// How many names the set has.
     pub fn len(&self) -> usize {
         self.names.len()
     }
 
-    /// True without any.
+    /// Whether the set has no names.
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
-    }
-
-    /// How often a name was refused because there were too many.
-    pub fn refused(&self) -> u64 {
-        self.refused
-    }
-
-    /// Forget all.
-    pub fn clear(&mut self) {
-        self.numbers.clear();
-        self.names.clear();
-        self.refused = 0;
     }
 }

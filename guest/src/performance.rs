@@ -54,7 +54,7 @@ impl Default for Timings {
 
 impl Timings {
     fn add(&mut self, name: &str, seconds: f64) -> Result<()> {
-        let Some(number) = self.names.number_or_insert(name) else {
+        let Some(number) = self.names.id_or_insert(name) else {
             return Err(Error::Limit(format!(
                 "more than {MOST_OPERATIONS} distinct operations: {name:?} is kept in \
                  performance.jsonl but has no statistics; time fewer names"
@@ -70,7 +70,7 @@ impl Timings {
 
     /// One operation's statistics, in seconds.
     pub fn get(&self, name: &str) -> Option<&Statistics> {
-        self.names.number(name).map(|number| &self.statistics[number as usize])
+        self.names.id(name).map(|number| &self.statistics[number as usize])
     }
 
     /// All operations, the one that took longest in total first.

@@ -25,7 +25,7 @@ impl Default for Tally {
 impl Tally {
     /// The number of a metric; none where there are too many.
     pub fn number(&mut self, name: &str) -> Option<u32> {
-        let number = self.names.number_or_insert(name)?;
+        let number = self.names.id_or_insert(name)?;
         if number as usize == self.statistics.len() {
             self.statistics.push(Statistics::default());
         }
@@ -108,7 +108,7 @@ impl Tally {
 
     /// A metric's statistics, if it has any.
     pub fn get(&self, name: &str) -> Option<&Statistics> {
-        self.names.number(name).map(|number| &self.statistics[number as usize])
+        self.names.id(name).map(|number| &self.statistics[number as usize])
     }
 
     /// Every metric with its statistics, in order of first appearance.
