@@ -1,4 +1,4 @@
-//! How grave a record is.
+//! Levels: how severe a record is.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,24 +6,24 @@ use std::str::FromStr;
 /// A record's level. The numbers are those of Python's `logging`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
-    /// 10: detail for whoever looks for a fault.
+    /// 10: details for debugging.
     Debug,
-    /// 20: the ordinary course of things.
+    /// 20: normal operation.
     Info,
-    /// 30: unexpected, and training goes on.
+    /// 30: something unexpected; training continues.
     Warning,
     /// 40: something failed.
     Error,
-    /// 50: training cannot go on.
+    /// 50: training cannot continue.
     Critical,
 }
 
 impl Level {
-    /// Every level, in rising order.
+    /// Every level, from the least to the most severe.
     pub const ALL: [Self; 5] =
         [Self::Debug, Self::Info, Self::Warning, Self::Error, Self::Critical];
 
-    /// The level's name as records and configurations have it.
+    /// The level's name in records and configurations.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Debug => "DEBUG",
@@ -34,7 +34,7 @@ impl Level {
         }
     }
 
-    /// The number that Python's `logging` gives the level: 10 to 50.
+    /// The level's number in Python's `logging`: 10 to 50.
     pub const fn number(self) -> u8 {
         match self {
             Self::Debug => 10,
@@ -55,7 +55,7 @@ impl fmt::Display for Level {
 impl FromStr for Level {
     type Err = ();
 
-    /// The exact upper-case name.
+    /// Parses the exact upper-case name.
     fn from_str(text: &str) -> Result<Self, ()> {
         Self::ALL.into_iter().find(|level| level.name() == text).ok_or(())
     }

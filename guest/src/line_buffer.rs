@@ -1,30 +1,30 @@
-//! Text that grows by small pieces, as the line of a record does.
+//! A string buffer for records, which are built from many short fragments.
 
 use std::fmt;
 use std::ops::Deref;
 
-/// Text that is written piece by piece and used again for the next record.
+/// Text that is written fragment by fragment, in memory that is reused for the next record.
 ///
-/// A `String` copies each piece by `memory.copy`, which WebAssembly engines carry out by a call out of the
-/// compiled code: for the dozen bytes of a key or a number that costs more than the copy. Here pieces of up
-/// to 64 bytes are a few moves of fixed size.
+/// A `String` appends with `memory.copy`, which WebAssembly engines implement as a call out of the compiled
+/// code. For the dozen bytes of a key or a number, that call costs more than the copy. This buffer copies up
+/// to 64 bytes with a few fixed-size moves instead.
 #[derive(Clone, Default)]
 pub struct LineBuffer {
-    /// Room, all of it initialised: the text is the first `end` bytes.
+    /// Initialized memory; the text is its first `end` bytes.
     bytes: Vec<u8>,
     end: usize,
 }
 
 impl LineBuffer {
-    /// The short numbers, of eight digits at most, are below it.
+    /// 10^8: a number below it is *short*, and has at most eight digits.
     pub const SHORT: u32 = 100_000_000;
 
-    /// No text yet.
+    /// An empty buffer, without memory.
     pub const fn new() -> Self {
         Self { bytes: Vec::new(), end: 0 }
     }
 
-    /// Append text.
+    /// Appends text.
     #[inline]
     pub fn push_str(&mut self, text: &str) {
         let text = text.as_bytes();
@@ -36,7 +36,7 @@ impl LineBuffer {
         self.end = end;
     }
 
-    /// Append a character.
+    /// Appends a character.
     #[inline]
     pub fn push(&mut self, character: char) {
         if !character.is_ascii() {
@@ -49,25 +49,25 @@ impl LineBuffer {
         self.end += 1;
     }
 
-    /// Append a piece.
+    /// Appends a fragment.
     #[inline]
-    pub fn push_piece(&mut self, piece: &Piece) {
-        let room = self.room::<{ Piece::MOST }>();
-        *room = piece.bytes;
-        self.end += usize::from(piece.length);
-        if !piece.rest.is_empty() {
-            self.push_str(&piece.rest);
+    pub fn push_fragment(&mut self, fragment: &Fragment) {
+        let room = self.room::<{ Fragment::CAPACITY }>();
+        *room = fragment.bytes;
+        self.end += usize::from(fragment.length);
+        if !fragment.rest.is_empty() {
+            self.push_str(&fragment.rest);
         }
     }
 
-    /// Append the last six decimal digits of a number.
+    /// Appends the last six decimal digits of a number, including leading zeros.
     #[inline]
     pub fn push_six_digits(&mut self, number: u32) {
         *self.room() = (eight_digits(number % 1_000_000 * 100) | ZEROS).to_le_bytes();
         self.end += 6;
     }
 
-    /// Append a [short](Self::SHORT) whole number; a larger one's digits are wrong.
+    /// Appends a [short](Self::SHORT) integer. The digits of a larger one would be wrong.
     #[inline]
     pub fn push_short_integer(&mut self, number: u32) {
         let (digits, length) = without_leading_zeros(number);
@@ -75,14 +75,16 @@ impl LineBuffer {
         self.end += length;
     }
 
-    /// Append a [short](Self::SHORT) whole number, a point, and the millionths behind it, below 10^6, without the
-    /// zeros at their end, of which one stays. Of larger numbers the digits are wrong.
+    /// Appends `whole.fraction`, with trailing zeros trimmed to at least one digit after the point.
+    ///
+    /// `whole` must be [short](Self::SHORT), and `millionths` below 10^6. The digits of larger numbers would be
+    /// wrong.
     #[inline]
     pub fn push_short_decimal(&mut self, whole: u32, millionths: u32) {
         let fraction = eight_digits(millionths * 100);
         let decimals = (8 - fraction.leading_zeros() as usize / 8).max(1);
         let point = u128::from(fraction | ZEROS) << 8 | u128::from(b'.');
-        // Most are rates and losses: one move for all.
+        // Most values are rates and losses below 10: write those with one move.
         if whole < 10 {
             *self.room() = (point << 8 | u128::from(b'0' + whole as u8)).to_le_bytes();
             self.end += 2 + decimals;
@@ -93,7 +95,7 @@ impl LineBuffer {
         }
     }
 
-    /// Room behind the text.
+    /// The `N` bytes after the text. It grows the buffer if they are missing.
     #[inline]
     fn room<const N: usize>(&mut self) -> &mut [u8; N] {
         if self.bytes.len() - self.end < N {
@@ -101,31 +103,31 @@ impl LineBuffer {
         }
         match self.bytes[self.end..].first_chunk_mut() {
             Some(room) => room,
-            None => unreachable!("it was made"),
+            None => unreachable!("the buffer has grown"),
         }
     }
 
-    /// Forget the text behind its first `length` bytes.
+    /// Removes all but the first `length` bytes of the text.
     ///
     /// # Panics
     ///
-    /// If that is inside a character.
+    /// If `length` is inside a character.
     pub fn truncate(&mut self, length: usize) {
         if length < self.end {
-            assert!(self.is_char_boundary(length), "a character cannot be cut in two");
+            assert!(self.is_char_boundary(length), "byte {length} is inside a character");
             self.end = length;
         }
     }
 
-    /// Forget the text and keep the room.
+    /// Removes the text, but keeps the memory.
     pub fn clear(&mut self) {
         self.end = 0;
     }
 
-    /// Forget the text; give up room beyond `most` bytes.
-    pub fn clear_to(&mut self, most: usize) {
+    /// Removes the text, and frees the memory if it is more than `limit` bytes.
+    pub fn clear_to(&mut self, limit: usize) {
         self.end = 0;
-        if self.bytes.len() > most {
+        if self.bytes.len() > limit {
             *self = Self::new();
         }
     }
@@ -135,40 +137,45 @@ impl LineBuffer {
     pub fn as_str(&self) -> &str {
         #[expect(
             unsafe_code,
-            reason = "a look at every byte of every record would prove nothing new"
+            reason = "checking every byte of every record again would find nothing"
         )]
-        // SAFETY: the first `end` bytes are whole `str`s, ASCII characters and digits, one after another: what
-        // moves `end` up has put such there, and it moves down between characters alone.
+        // SAFETY: the first `end` bytes are a sequence of complete `str`s, ASCII characters and ASCII digits:
+        // each method that raises `end` wrote one of these there, and `end` is lowered only to a character
+        // boundary.
         unsafe {
             std::str::from_utf8_unchecked(&self.bytes[..self.end])
         }
     }
 
     #[cold]
-    fn grow(&mut self, least: usize) {
-        let room = least.max(self.bytes.len() * 2).max(256);
-        self.bytes.resize(room, 0);
+    fn grow(&mut self, min: usize) {
+        let size = min.max(self.bytes.len() * 2).max(256);
+        self.bytes.resize(size, 0);
     }
 }
 
-/// A short text that is appended again and again, such as a key: one move, whatever its length.
+/// A text that is appended many times, such as a key. Its first 48 bytes are one move of fixed size.
 #[derive(Clone, Debug)]
-pub struct Piece {
-    /// Its beginning, and zeros behind it.
-    bytes: [u8; Self::MOST],
+pub struct Fragment {
+    /// The beginning of the text, padded with zeros.
+    bytes: [u8; Self::CAPACITY],
     length: u8,
-    /// What did not fit: whole characters.
+    /// The text after `bytes`, from a character boundary on.
     rest: String,
 }
 
-impl Piece {
-    /// How many bytes go in one move.
-    const MOST: usize = 48;
+impl Fragment {
+    /// How many bytes one move copies.
+    const CAPACITY: usize = 48;
 
-    /// Prepare a text that fits into one move: at most 48 bytes.
+    /// Makes a fragment at compile time.
+    ///
+    /// # Panics
+    ///
+    /// If the text is longer than 48 bytes.
     pub const fn of(text: &'static str) -> Self {
-        let (text, mut bytes, mut at) = (text.as_bytes(), [0; Self::MOST], 0);
-        assert!(text.len() <= Self::MOST, "the text does not fit into one move");
+        let (text, mut bytes, mut at) = (text.as_bytes(), [0; Self::CAPACITY], 0);
+        assert!(text.len() <= Self::CAPACITY, "the text is longer than 48 bytes");
         while at < text.len() {
             bytes[at] = text[at];
             at += 1;
@@ -176,21 +183,23 @@ impl Piece {
         Self { bytes, length: text.len() as u8, rest: String::new() }
     }
 
-    /// Prepare a text of any length.
+    /// Makes a fragment of a text of any length.
     pub fn new(text: &str) -> Self {
-        let (start, rest) = text.split_at(text.floor_char_boundary(Self::MOST));
-        let mut bytes = [0; Self::MOST];
+        let (start, rest) = text.split_at(text.floor_char_boundary(Self::CAPACITY));
+        let mut bytes = [0; Self::CAPACITY];
         bytes[..start.len()].copy_from_slice(start.as_bytes());
         Self { bytes, length: start.len() as u8, rest: rest.to_owned() }
     }
 }
 
-/// What makes eight digits text: a 0 in each of eight places.
+/// The text `00000000`. Adding it turns eight digits into ASCII.
 const ZEROS: u64 = u64::from_le_bytes([b'0'; 8]);
 
-/// The digits of a short number, each in a byte, the first in the lowest: halves, then quarters, then
-/// digits are split side by side, each by a multiplication in place of a division. No byte is above 15, whatever
-/// the number: with [`ZEROS`] all are ASCII.
+/// The eight decimal digits of a short number, one per byte, the first digit in the lowest byte.
+///
+/// Splits the number into two halves of four digits, those into pairs, and those into digits. Each step handles
+/// all parts at once, with a multiplication instead of divisions. Whatever the number is, no byte is above 15,
+/// so together with [`ZEROS`] every byte is ASCII.
 #[inline]
 fn eight_digits(number: u32) -> u64 {
     debug_assert!(number < LineBuffer::SHORT, "{number} has more than eight digits");
@@ -201,19 +210,19 @@ fn eight_digits(number: u32) -> u64 {
     (tens | (twos - 10 * tens) << 8) & u64::from_le_bytes([15; 8])
 }
 
-/// The text of a short number, and its length.
+/// The text of a short number, the first digit in the lowest byte, and its length.
 #[inline]
 fn without_leading_zeros(number: u32) -> (u64, usize) {
     let digits = eight_digits(number);
-    // The last digit stays, even if it is 0.
+    // Keep the last digit even if it is 0.
     let zeros = digits.trailing_zeros().min(56) / 8;
     ((digits | ZEROS) >> (8 * zeros), 8 - zeros as usize)
 }
 
-/// Copy between slices of one length.
+/// Copies between slices of equal length.
 #[inline]
 fn copy(to: &mut [u8], from: &[u8]) {
-    /// The first and the last `N` bytes, which together are all.
+    /// Copies the first and the last `N` bytes, which may overlap.
     #[inline]
     fn ends<const N: usize>(to: &mut [u8], from: &[u8]) {
         if let (Some(to), Some(from)) = (to.first_chunk_mut::<N>(), from.first_chunk::<N>()) {
@@ -278,19 +287,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_the_text_that_was_pushed(pieces in prop::collection::vec("\\PC{0,90}", 0..12)) {
+        fn it_holds_the_text_that_was_pushed(fragments in prop::collection::vec("\\PC{0,90}", 0..12)) {
             let (mut line, mut text) = (LineBuffer::from("left over"), String::new());
             line.clear();
-            for piece in &pieces {
-                line.push_str(piece);
+            for fragment in &fragments {
+                line.push_str(fragment);
                 line.push('é');
-                line.push_piece(&Piece::new(piece));
+                line.push_fragment(&Fragment::new(fragment));
                 line.push('e');
-                text.push_str(&format!("{piece}é{piece}e"));
+                text.push_str(&format!("{fragment}é{fragment}e"));
             }
             prop_assert_eq!(line.as_str(), text.as_str());
-            line.truncate(pieces.first().map_or(0, String::len));
-            prop_assert_eq!(line.as_str(), pieces.first().map_or("", String::as_str));
+            line.truncate(fragments.first().map_or(0, String::len));
+            prop_assert_eq!(line.as_str(), fragments.first().map_or("", String::as_str));
         }
 
         #[test]
@@ -301,7 +310,7 @@ mod tests {
         }
 
         #[test]
-        fn a_short_number_has_no_zeros_about_it(
+        fn a_short_number_has_no_superfluous_zeros(
             before in "\\PC{0,260}",
             whole in 0..LineBuffer::SHORT,
             shift in 0..27_u32,

@@ -1,79 +1,84 @@
-//! Reading a file of lines piece by piece, in bounded memory.
+//! Reads a file of lines chunk by chunk, in bounded memory.
 
 use crate::Result;
 use crate::imports::{File, Imports, Part};
 use crate::json::Problem;
 
-/// How much is read at a time.
-const PIECE: u32 = 1 << 20;
+/// How many bytes are read at a time.
+const CHUNK: u32 = 1 << 20;
 
-/// The longest line that is looked into; a longer one counts as damaged.
-pub const LONGEST: usize = 32 << 20;
+/// The longest line that is parsed, in bytes; a longer one counts as damaged.
+pub const MAX_LINE: usize = 32 << 20;
 
-/// A line where it stands in its file.
+/// A line and its position in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line<'a> {
-    /// Its bytes, without the newline; empty if it is longer than [`LONGEST`].
+    /// Its bytes, without the newline; empty if it is longer than [`MAX_LINE`].
     pub bytes: &'a [u8],
-    /// Its number in the file, from 1.
+    /// Its line number, from 1.
     pub number: u64,
-    /// Where it starts, in bytes.
+    /// Where it starts in the file, in bytes.
     pub offset: u64,
-    /// Its length in bytes, its newline included.
+    /// Its length in bytes, including its newline.
     pub length: u64,
-    /// True where the file ends without a newline after it: the line may be cut off.
+    /// Whether it is the last line of a file that does not end in a newline, so that it may be cut off.
     pub torn: bool,
 }
 
-/// What every record begins with. A quote inside a string is escaped, so that it cannot stand in one.
+/// The beginning of every record. It cannot appear inside a JSON string, where its quotes would be escaped.
 const RECORD_START: &[u8] = b"{\"timestamp\":\"";
 
-/// How many beginnings of records a damaged line is searched for: reading on from each takes the rest of
-/// the line.
-const MOST_STARTS: usize = 64;
+/// At how many places in a damaged line to try to parse a record. Each attempt may read the rest of the
+/// line, so without a limit the time would be quadratic.
+const MAX_STARTS: usize = 64;
 
-/// A record that a line holds.
+/// A line's record, and the damage before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found<'a, T> {
-    /// Its text.
+pub struct ParsedLine<'a, T> {
+    /// The record's text.
     pub text: &'a str,
-    /// What was read from it.
+    /// The parsed record.
     pub record: T,
-    /// How many bytes of the line before it are a torn record's, and what is wrong with them.
+    /// If a torn record comes before this one on the line: its length in bytes, and what is wrong with it.
     pub fragment: Option<(usize, Problem)>,
 }
 
 impl<'a> Line<'a> {
-    /// Read the line's record, or say why there is none.
+    /// Parses the line's record with `read`.
     ///
-    /// A process that is killed inside a write leaves a fragment without a newline, and the record that
-    /// another process appends next stands on the same line: that one is whole, and is found.
+    /// A process that is killed during a write leaves a fragment without a newline, and the record that
+    /// another process appends next is on the same line. That record is complete, and this returns it.
+    ///
+    /// # Errors
+    ///
+    /// Why the line holds no complete record.
     pub fn read<T>(
         &self,
         read: impl Fn(&'a str) -> Result<T, Problem>,
-    ) -> Result<Found<'a, T>, Problem> {
+    ) -> Result<ParsedLine<'a, T>, Problem> {
         let whole = self.text().and_then(|text| Ok((text, read(text)?)));
         let problem = match whole {
-            Ok((text, record)) => return Ok(Found { text, record, fragment: None }),
+            Ok((text, record)) => return Ok(ParsedLine { text, record, fragment: None }),
             Err(problem) => problem,
         };
         if self.torn || self.bytes.is_empty() {
             return Err(problem);
         }
-        // The first whose rest of the line reads as a record: an object inside one may begin so too.
+        // Take the first start from which the whole rest of the line parses: a nested object may begin the
+        // same way.
         let starts = memchr::memmem::find_iter(self.bytes, RECORD_START).filter(|at| *at > 0);
-        for at in starts.take(MOST_STARTS) {
+        for at in starts.take(MAX_STARTS) {
             if let Ok(text) = std::str::from_utf8(&self.bytes[at..])
                 && let Ok(record) = read(text)
             {
-                return Ok(Found { text, record, fragment: Some((at, problem)) });
+                return Ok(ParsedLine { text, record, fragment: Some((at, problem)) });
             }
         }
         Err(problem)
     }
 
     fn text(&self) -> Result<&'a str, Problem> {
-        if self.length as usize > LONGEST {
+        if self.length as usize > MAX_LINE {
             return Err("the line is longer than 32 MiB");
         }
         if self.torn {
@@ -83,32 +88,38 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Reads the lines of one part of a file, up to the size that it had when reading began.
+/// Reads the lines of one part of a file, up to the size that the part had when reading began.
 pub struct Lines<I> {
     imports: I,
     file: File,
     part: Part,
-    /// What has been read and not yet passed on.
+    /// Bytes that were read; those before `start` were already returned.
     buffer: Vec<u8>,
-    /// Where in `buffer` the next line starts, and how far it has been searched for a newline.
+    /// Where the next line starts in `buffer`.
     start: usize,
+    /// How far `buffer` has been searched for a newline.
     searched: usize,
-    /// Where in the file `buffer` ends, and where reading ends.
+    /// Where `buffer` ends in the file.
     position: u64,
+    /// Where in the file to stop.
     end: u64,
     number: u64,
-    /// Bytes of a line too long to keep that have been passed over.
+    /// How many bytes of an overlong line were discarded so far.
     skipped: u64,
 }
 
 impl<I: Imports> Lines<I> {
-    /// Read from the start of the file to its present end.
+    /// Reads from the start of a part to its present end.
+    ///
+    /// # Errors
+    ///
+    /// If the host cannot report the part's size.
     pub fn open(imports: &I, file: File, part: Part) -> Result<Self> {
         let end = imports.size(file, part)?;
         Ok(Self::range(imports, file, part, 0, end))
     }
 
-    /// Read from `position`, where a line must start, to `end`.
+    /// Reads from `position` to `end`, in bytes. A line must start at `position`.
     pub fn range(imports: &I, file: File, part: Part, position: u64, end: u64) -> Self {
         Self {
             imports: imports.clone(),
@@ -125,7 +136,11 @@ impl<I: Imports> Lines<I> {
     }
 
     /// The next line that is not empty; none at the end.
-    #[expect(clippy::should_implement_trait, reason = "an iterator could not lend its lines")]
+    ///
+    /// # Errors
+    ///
+    /// If the host cannot read the file.
+    #[expect(clippy::should_implement_trait, reason = "an iterator cannot lend its items")]
     pub fn next(&mut self) -> Result<Option<Line<'_>>> {
         let (start, stop, torn) = loop {
             match memchr::memchr(b'\n', &self.buffer[self.searched..]) {
@@ -153,10 +168,10 @@ impl<I: Imports> Lines<I> {
             }
         };
         let skipped = std::mem::take(&mut self.skipped);
-        let kept = (stop - start) as u64;
-        // What lies behind this line in the buffer, and its newline, come after it in the file.
+        let buffered = (stop - start) as u64;
+        // `position` is the end of the buffer, so the line's offset follows from the bytes after the line.
         let after = (self.buffer.len() - self.start) as u64;
-        let length = skipped + kept + u64::from(!torn);
+        let length = skipped + buffered + u64::from(!torn);
         Ok(Some(Line {
             bytes: if skipped > 0 { &[] } else { &self.buffer[start..stop] },
             number: self.number,
@@ -166,12 +181,12 @@ impl<I: Imports> Lines<I> {
         }))
     }
 
-    /// How many lines have been passed, empty ones too.
+    /// How many lines have been read so far, including empty ones.
     pub fn count(&self) -> u64 {
         self.number
     }
 
-    /// Read one more piece; false at the end.
+    /// Reads one more chunk; false at the end.
     fn read_on(&mut self) -> Result<bool> {
         if self.position >= self.end {
             return Ok(false);
@@ -179,23 +194,23 @@ impl<I: Imports> Lines<I> {
         self.buffer.drain(..self.start);
         self.searched -= self.start;
         self.start = 0;
-        if self.buffer.len() > LONGEST {
+        if self.buffer.len() > MAX_LINE {
             self.skipped += self.buffer.len() as u64;
             self.buffer.clear();
             self.searched = 0;
         }
-        let length = u64::from(PIECE).min(self.end - self.position) as u32;
-        let piece = self.imports.read(self.file, self.part, self.position, length)?;
-        if piece.is_empty() {
-            // The file was cut shorter while it was read.
+        let length = u64::from(CHUNK).min(self.end - self.position) as u32;
+        let chunk = self.imports.read(self.file, self.part, self.position, length)?;
+        if chunk.is_empty() {
+            // The file was truncated while it was read.
             self.end = self.position;
             return Ok(false);
         }
-        self.position += piece.len() as u64;
+        self.position += chunk.len() as u64;
         if self.buffer.is_empty() {
-            self.buffer = piece;
+            self.buffer = chunk;
         } else {
-            self.buffer.extend_from_slice(&piece);
+            self.buffer.extend_from_slice(&chunk);
         }
         Ok(true)
     }

@@ -6,7 +6,7 @@ use crate::config::LoggingConfig;
 use crate::imports::{File, GpuInventory, Imports, SystemMemory};
 use crate::json::{self, Reader, Token, unescape};
 use crate::line_buffer::LineBuffer;
-use crate::lines::{Found, Lines};
+use crate::lines::{Lines, ParsedLine};
 use crate::names::Names;
 use crate::rotation::RotatingLog;
 use crate::statistics::Statistics;
@@ -405,7 +405,7 @@ fn each_line<I: Imports>(imports: &I, visit: &mut dyn FnMut(Line)) -> Result<()>
     for part in imports.parts(File::Performance)? {
         let mut lines = Lines::open(imports, File::Performance, part)?;
         while let Some(line) = lines.next()? {
-            if let Ok(Found { record: Some(line), .. }) = line.read(read_line) {
+            if let Ok(ParsedLine { record: Some(line), .. }) = line.read(read_line) {
                 visit(line);
             }
         }

@@ -4,7 +4,7 @@ use crate::config::LoggingConfig;
 use crate::imports::{File, Imports};
 use crate::json;
 use crate::level::Level;
-use crate::line_buffer::{LineBuffer, Piece};
+use crate::line_buffer::{Fragment, LineBuffer};
 use crate::rotation::RotatingLog;
 use crate::timestamp::Timestamps;
 use crate::value::{Field, Fields, Sighted, Value, ValueRef};
@@ -19,7 +19,7 @@ pub(crate) const LARGEST_KEPT: usize = 64 << 10;
 /// A field of the base context, encoded once: `"name":value`.
 struct Encoded {
     name: String,
-    member: Piece,
+    member: Fragment,
     value: Value,
 }
 
@@ -28,7 +28,7 @@ pub struct StructuredLogger<I> {
     log: RotatingLog<I>,
     name: String,
     /// `","logger":"<name>","message":`, which stands in every record.
-    name_member: Piece,
+    name_member: Fragment,
     file_level: Level,
     json: bool,
     context: Vec<Encoded>,
@@ -45,7 +45,7 @@ impl<I: Imports> StructuredLogger<I> {
         let mut logger = Self {
             log: RotatingLog::new(imports, File::MainLog, config),
             name: name.to_owned(),
-            name_member: Piece::new(&name_member),
+            name_member: Fragment::new(&name_member),
             file_level: config.file_level,
             json: config.use_structured_logging,
             context: Vec::new(),
@@ -119,7 +119,7 @@ impl<I: Imports> StructuredLogger<I> {
             json::write_string(&mut member, &name);
             member.push(':');
             json::write_value(&mut member, value.as_ref());
-            let member = Piece::new(&member);
+            let member = Fragment::new(&member);
             match self.context.iter_mut().find(|field| field.name == name) {
                 Some(field) => (field.member, field.value) = (member, value),
                 None => self.context.push(Encoded { name, member, value }),
@@ -144,7 +144,7 @@ impl<I: Imports> StructuredLogger<I> {
         self.timestamps.write(line, now);
         line.push_str("\",\"level\":\"");
         line.push_str(level.name());
-        line.push_piece(&self.name_member);
+        line.push_fragment(&self.name_member);
         json::write_string(line, message);
         self.write_context(line, fields);
         line.push('}');
@@ -168,7 +168,7 @@ impl<I: Imports> StructuredLogger<I> {
                 sighted.may_have(&field.name) && fields.clone().any(|(name, _)| name == field.name);
             if !is_replaced {
                 comma.write(line);
-                line.push_piece(&field.member);
+                line.push_fragment(&field.member);
                 note(&field.name, field.value.as_ref());
             }
         }

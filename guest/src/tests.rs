@@ -1,11 +1,11 @@
-//! The loggers over a host in memory: natively, for their coverage. Their behaviour through the component is
-//! tested in tests/.
+//! The loggers, run natively on an in-memory host, so that coverage is measured. tests/ tests their behavior
+//! through the component.
 
 use crate::config::LoggingConfig;
 use crate::console::Stream;
 use crate::errors::{Counts, ErrorReport, ErrorTracker, MOST_TYPES, OTHER_TYPES};
 use crate::imports::{File, GpuDevice, GpuInventory, Imports, Part};
-use crate::lines::{LONGEST, Lines};
+use crate::lines::{Lines, MAX_LINE};
 use crate::memory::{Memory, OWN};
 use crate::performance::{MOST_OPERATIONS, Peaks, PerformanceLogger, Timings};
 use crate::structured::StructuredLogger;
@@ -92,13 +92,13 @@ mod performance {
     }
 
     #[test]
-    fn timings_are_kept_and_read_back() {
+    fn timings_are_recorded_and_read_back() {
         let memory = Memory::default();
         let mut logger = logger(&memory);
         let block = logger.begin("forward").unwrap();
         let finished = logger.end(block, false).unwrap();
         assert!(finished.message.starts_with("forward completed in 0.000"), "{}", finished.message);
-        assert!(logger.end(block, false).is_err(), "it has ended");
+        assert!(logger.end(block, false).is_err(), "the block has already ended");
         assert_eq!(logger.record("save", 2.0, true).unwrap().message, "save failed after 2.0000s");
         assert!(logger.record("save", -1.0, false).is_err());
         assert_eq!(logger.statistics("save").unwrap().count, 1);
@@ -122,13 +122,13 @@ mod performance {
             logger.record(&format!("op{number}"), 0.0, false).unwrap();
         }
         assert!(matches!(logger.record("one more", 0.0, false), Err(Error::Limit(_))));
-        assert!(text(&memory, File::Performance).contains("one more"), "the record is kept");
+        assert!(text(&memory, File::Performance).contains("one more"), "the record is written");
         while logger.begin("open").is_ok() {}
         assert!(matches!(logger.begin("open"), Err(Error::Limit(_))));
     }
 
     #[test]
-    fn memory_samples_tell_their_peaks() {
+    fn peaks_are_read_from_memory_samples() {
         let memory = Memory::default();
         let mut logger = logger(&memory);
         let sample = logger.log_memory(Some(7)).unwrap();
@@ -172,7 +172,7 @@ mod performance {
     }
 
     #[test]
-    fn other_lines_are_no_samples() {
+    fn other_lines_are_not_samples() {
         let memory = Memory::default();
         memory.change(File::Performance, OWN, |bytes| {
             bytes.extend_from_slice(
@@ -188,7 +188,7 @@ mod errors {
     use super::*;
 
     #[test]
-    fn errors_are_counted_and_the_newest_kept() {
+    fn errors_are_counted_and_the_newest_retained() {
         let memory = Memory::default();
         let mut tracker = ErrorTracker::open(&memory, 2, Some(3)).unwrap();
         let context = [
@@ -224,7 +224,7 @@ mod errors {
     }
 
     #[test]
-    fn a_report_holds_no_more_than_it_is_asked_for() {
+    fn a_report_has_no_more_entries_than_requested() {
         let memory = Memory::default();
         let mut tracker = ErrorTracker::open(&memory, 1, None).unwrap();
         for number in 0..100 {
@@ -250,7 +250,7 @@ mod errors {
         let long = "x".repeat(10 << 20);
         tracker.log_error("A", &long, "", &[]).unwrap();
         tracker.log_error("B", &long, "", &[]).unwrap();
-        assert_eq!(tracker.recent(10).len(), 1, "16 MiB of recent errors stay in memory");
+        assert_eq!(tracker.recent(10).len(), 1, "at most 16 MiB of recent errors stay in memory");
         assert!(matches!(tracker.log_error("C", &long, &long, &[]), Err(Error::TooLarge(_))));
     }
 }
@@ -270,7 +270,7 @@ mod transcript {
     }
 
     #[test]
-    fn a_line_without_an_end_is_written_all_the_same() {
+    fn a_long_unfinished_line_is_written_without_waiting() {
         let memory = Memory::default();
         let mut transcript = Transcript::new(&memory, &LoggingConfig::default());
         transcript.feed(Stream::Stdout, &[0xff; 70 << 10]).unwrap();
@@ -282,7 +282,7 @@ mod verification {
     use super::*;
 
     #[test]
-    fn damage_is_told_line_by_line() {
+    fn damage_is_reported_line_by_line() {
         let memory = Memory::default();
         memory.change(File::MainLog, OWN, |bytes| {
             bytes.extend_from_slice(
@@ -290,7 +290,7 @@ mod verification {
             );
         });
         let report = check(&memory, File::MainLog, OWN).unwrap();
-        assert_eq!(report.good_lines, 3, "a log may have been text for a time");
+        assert_eq!(report.good_lines, 3, "a log may contain text records too");
         let problems: Vec<_> =
             report.findings.iter().map(|finding| (finding.line, &*finding.problem)).collect();
         assert_eq!(problems, [(4, "unexpected end of line"), (6, "the line is cut off")]);
@@ -300,7 +300,7 @@ mod verification {
     }
 
     #[test]
-    fn what_is_damaged_ends_where_a_good_record_begins() {
+    fn damage_ends_where_a_good_record_begins() {
         let memory = Memory::default();
         let good = b"{\"timestamp\":\"t\",\"error_type\":\"A\",\"context\":{\"x\":{\"timestamp\":\"u\"}}}\n";
         memory.change(File::Errors, OWN, |bytes| {
@@ -328,11 +328,11 @@ mod lines {
     use super::*;
 
     #[test]
-    fn a_line_that_is_too_long_is_passed_over() {
+    fn an_overlong_line_is_skipped() {
         let memory = Memory::default();
         memory.change(File::Metrics, OWN, |bytes| {
             bytes.extend_from_slice(b"{}\n");
-            bytes.resize(bytes.len() + LONGEST + (2 << 20), b'x');
+            bytes.resize(bytes.len() + MAX_LINE + (2 << 20), b'x');
             bytes.extend_from_slice(b"\n{}\n");
         });
         let mut lines = Lines::open(&memory, File::Metrics, OWN).unwrap();
@@ -342,13 +342,13 @@ mod lines {
         }
         assert_eq!(
             seen,
-            [(1, 3, true), (2, (LONGEST + (2 << 20) + 1) as u64, false), (3, 3, true)]
+            [(1, 3, true), (2, (MAX_LINE + (2 << 20) + 1) as u64, false), (3, 3, true)]
         );
         assert_eq!(lines.count(), 3);
     }
 
     #[test]
-    fn a_file_that_shrinks_while_it_is_read_just_ends() {
+    fn a_file_that_shrinks_while_it_is_read_ends_early() {
         let memory = Memory::default();
         memory.change(File::Metrics, OWN, |bytes| bytes.extend_from_slice(b"{}\n"));
         let mut lines = Lines::range(&memory, File::Metrics, OWN, 0, 100);
@@ -364,7 +364,7 @@ mod values {
     use super::*;
 
     #[test]
-    fn values_are_made_of_what_is_at_hand() {
+    fn values_convert_from_rust_types_and_json() {
         assert_eq!(Value::from(u64::MAX), Value::Json(u64::MAX.to_string()));
         assert_eq!(Value::from(3_usize), Value::Integer(3));
         assert_eq!(Value::from(None::<i32>), Value::Null);
@@ -389,7 +389,7 @@ mod values {
     }
 
     #[test]
-    fn levels_have_python_s_numbers() {
+    fn levels_have_the_numbers_of_python_logging() {
         let numbers: Vec<u8> = Level::ALL.iter().map(|level| level.number()).collect();
         assert_eq!(numbers, [10, 20, 30, 40, 50]);
         assert_eq!("INFO".parse(), Ok(Level::Info));

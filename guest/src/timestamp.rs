@@ -1,18 +1,18 @@
-//! Timestamps: RFC 3339, UTC, microseconds.
+//! RFC 3339 timestamps in UTC, with microseconds.
 
 use chrono::{DateTime, Datelike, Timelike};
 
-use crate::line_buffer::{LineBuffer, Piece};
+use crate::line_buffer::{Fragment, LineBuffer};
 
-/// The length of a timestamp's text, `2026-11-22T10:16:55.123456Z`.
+/// The length of a timestamp in bytes, such as `2026-11-22T10:16:55.123456Z`.
 pub const LENGTH: usize = 27;
 
-/// Writes timestamps; the date of the second is worked out once a second.
+/// Writes timestamps. It computes date and time of day only once per second.
 #[derive(Clone, Debug)]
 pub struct Timestamps {
     second: u64,
-    /// The second as text, to the point behind it.
-    text: Piece,
+    /// The text of `second`, including the decimal point.
+    text: Fragment,
 }
 
 impl Default for Timestamps {
@@ -22,8 +22,8 @@ impl Default for Timestamps {
 }
 
 impl Timestamps {
-    /// Append the time, given in microseconds since 1970-01-01T00:00:00Z. Times after the year 9999,
-    /// which the format cannot hold, are written as its last microsecond.
+    /// Appends a time, given in microseconds since 1970-01-01T00:00:00Z. The format cannot represent times
+    /// after the year 9999; those are written as its last microsecond.
     pub fn write(&mut self, out: &mut LineBuffer, time: u64) {
         /// 9999-12-31T23:59:59.999999Z
         const LAST: u64 = 253_402_300_799_999_999;
@@ -32,21 +32,22 @@ impl Timestamps {
         if second != self.second {
             *self = Self { second, text: text_of(second) };
         }
-        out.push_piece(&self.text);
+        out.push_fragment(&self.text);
         out.push_six_digits((time % 1_000_000) as u32);
         out.push('Z');
     }
 }
 
-/// A second as text, to the point behind it.
-fn text_of(second: u64) -> Piece {
+/// The text of a second since 1970-01-01T00:00:00Z, including the decimal point.
+fn text_of(second: u64) -> Fragment {
     let date = DateTime::from_timestamp(second as i64, 0).unwrap_or_default();
     let (year, month, day) = (date.year(), date.month(), date.day());
     let (hour, minute, second) = (date.hour(), date.minute(), date.second());
-    Piece::new(&format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}."))
+    Fragment::new(&format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}."))
 }
 
-/// The microseconds since 1970-01-01T00:00:00Z that an RFC 3339 timestamp stands for.
+/// Parses an RFC 3339 timestamp into microseconds since 1970-01-01T00:00:00Z. None if the text is not one, or
+/// is before that time.
 pub fn parse(text: &str) -> Option<u64> {
     let time = DateTime::parse_from_rfc3339(text).ok()?;
     u64::try_from(time.timestamp_micros()).ok()

@@ -1,4 +1,4 @@
-//! console.log: what a watched command printed, kept as it came.
+//! console.log: the unmodified output of a watched command.
 
 use crate::Result;
 use crate::config::LoggingConfig;
@@ -6,18 +6,18 @@ use crate::console::Stream;
 use crate::imports::{File, Imports};
 use crate::rotation::RotatingLog;
 
-/// How much of a line without an end waits before it is written all the same.
-const WAITING: usize = 64 << 10;
+/// An unfinished line longer than this is written without waiting for its end, in bytes.
+const MAX_PENDING: usize = 64 << 10;
 
-/// Keeps output in console.log.
+/// Writes a command's output to console.log.
 pub struct Transcript<I> {
     log: RotatingLog<I>,
-    /// Standard output's unfinished line, and standard error's.
+    /// The unfinished line of standard output, and that of standard error.
     pending: [Vec<u8>; 2],
 }
 
 impl<I: Imports> Transcript<I> {
-    /// Append to console.log.
+    /// A transcript that appends to console.log.
     pub fn new(imports: &I, config: &LoggingConfig) -> Self {
         Self {
             log: RotatingLog::new(imports, File::Console, config),
@@ -25,13 +25,18 @@ impl<I: Imports> Transcript<I> {
         }
     }
 
-    /// Keep bytes. Whole lines are written at once, so that the two streams never share a line.
+    /// Takes output and appends its whole lines to the file, so that the two streams never share a line. Bytes
+    /// that are not UTF-8 become U+FFFD.
+    ///
+    /// # Errors
+    ///
+    /// If the host could not write the lines.
     pub fn feed(&mut self, stream: Stream, bytes: &[u8]) -> Result<()> {
         let pending = &mut self.pending[stream as usize];
         pending.extend_from_slice(bytes);
         let whole = match memchr::memrchr(b'\n', pending) {
             Some(at) => at + 1,
-            None if pending.len() > WAITING => pending.len(),
+            None if pending.len() > MAX_PENDING => pending.len(),
             None => return Ok(()),
         };
         let rest = pending.split_off(whole);
@@ -39,7 +44,11 @@ impl<I: Imports> Transcript<I> {
         self.write(&lines)
     }
 
-    /// Write what still waits.
+    /// Writes the unfinished lines, when the output has ended.
+    ///
+    /// # Errors
+    ///
+    /// If the host could not write them.
     pub fn finish(&mut self) -> Result<()> {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let pending = std::mem::take(&mut self.pending[stream as usize]);

@@ -2,7 +2,7 @@
 
 use super::tally::Tally;
 use crate::json;
-use crate::line_buffer::{LineBuffer, Piece};
+use crate::line_buffer::{Fragment, LineBuffer};
 use crate::{Error, Result};
 
 /// How a column's numbers are written.
@@ -35,7 +35,7 @@ pub(super) struct ColumnSet {
 /// A column, prepared to be written.
 pub(super) struct Prepared {
     /// What stands before a value: `,"name":`, the first without its comma.
-    pub(super) key: Piece,
+    pub(super) key: Fragment,
     /// The name as JSON.
     pub(super) name: String,
     pub(super) kind: Kind,
@@ -57,7 +57,7 @@ impl ColumnSet {
             let mut name = LineBuffer::new();
             json::write_string(&mut name, &column.name);
             prepared.push(Prepared {
-                key: Piece::new(&format!("{}{}:", if at == 0 { "" } else { "," }, &*name)),
+                key: Fragment::new(&format!("{}{}:", if at == 0 { "" } else { "," }, &*name)),
                 name: name.into(),
                 kind: column.kind,
                 number: tally.number(&column.name),

@@ -8,8 +8,8 @@ use super::tally::Tally;
 use super::wandb_copy::WandbCopy;
 use crate::imports::{File, Imports, Part};
 use crate::json;
-use crate::line_buffer::{LineBuffer, Piece};
-use crate::lines::{Found, Lines};
+use crate::line_buffer::{Fragment, LineBuffer};
+use crate::lines::{Lines, ParsedLine};
 use crate::statistics::Statistics;
 use crate::structured::LARGEST_RECORD;
 use crate::timestamp::Timestamps;
@@ -265,14 +265,14 @@ impl<I: Imports> MetricsLogger<I> {
                 values.len()
             )));
         }
-        static METRICS: Piece = Piece::of(",\"metrics\":{");
+        static METRICS: Fragment = Fragment::of(",\"metrics\":{");
         let line = &mut self.line;
         let epoch = Some(epoch);
         Head { time, step: Some(step), epoch, attempt: self.attempt, step_inferred: false }
             .write(line, &mut self.timestamps);
-        line.push_piece(&METRICS);
+        line.push_fragment(&METRICS);
         for (at, (&value, column)) in values.iter().zip(&set.prepared).enumerate() {
-            line.push_piece(&column.key);
+            line.push_fragment(&column.key);
             let start = line.len();
             if !value.is_finite() {
                 line.push_str("null");
@@ -390,7 +390,7 @@ impl<I: Imports> MetricsLogger<I> {
         let mut tally = Tally::default();
         let mut lines = Lines::range(&self.imports, File::Metrics, self.part, 0, self.earlier.size);
         while let Some(line) = lines.next()? {
-            let Ok(Found { record: entry, .. }) = line.read(Entry::read) else { continue };
+            let Ok(ParsedLine { record: entry, .. }) = line.read(Entry::read) else { continue };
             let gone_over = entry.attempt < self.attempt
                 && matches!((cut, entry.step), (Some(cut), Some(step)) if cut <= step);
             if !gone_over && !index.attempts.supersede(&entry) {

@@ -9,7 +9,7 @@ use super::scan::Scanner;
 use super::survey::Survey;
 use super::tally::Tally;
 use crate::imports::{File, Imports, Part};
-use crate::lines::{Found, Lines};
+use crate::lines::{Lines, ParsedLine};
 use crate::{Error, Result};
 
 /// Which entries a reader gives.
@@ -248,7 +248,7 @@ impl<I: Imports> MetricsReader<I> {
         loop {
             while let Some(line) = cursor.lines.next()? {
                 // Damage was counted by the survey.
-                let Ok(Found { text, record: entry, .. }) = line.read(Entry::read) else {
+                let Ok(ParsedLine { text, record: entry, .. }) = line.read(Entry::read) else {
                     continue;
                 };
                 if self.takes(&entry) {
@@ -274,7 +274,7 @@ impl<I: Imports> MetricsReader<I> {
                         if self.takes(&place) {
                             scanner.count(&mut tally, &place, sample);
                         }
-                    } else if let Ok(Found { record: entry, .. }) = line.read(Entry::read)
+                    } else if let Ok(ParsedLine { record: entry, .. }) = line.read(Entry::read)
                         && self.takes(&entry)
                     {
                         // Damage was counted by the survey.

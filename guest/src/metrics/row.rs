@@ -1,7 +1,7 @@
 //! One line of metrics.jsonl, written.
 
 use crate::json;
-use crate::line_buffer::{LineBuffer, Piece};
+use crate::line_buffer::{Fragment, LineBuffer};
 use crate::timestamp::Timestamps;
 
 /// The largest float below which every whole number is exact: 2^53.
@@ -19,20 +19,20 @@ pub(super) struct Head {
 impl Head {
     /// `{"timestamp":…,"step":…,"epoch":…`, and `"attempt"` from the second on.
     pub(super) fn write(&self, line: &mut LineBuffer, timestamps: &mut Timestamps) {
-        static TIMESTAMP: Piece = Piece::of("{\"timestamp\":\"");
-        static STEP: Piece = Piece::of("\",\"step\":");
-        static EPOCH: Piece = Piece::of(",\"epoch\":");
-        line.push_piece(&TIMESTAMP);
+        static TIMESTAMP: Fragment = Fragment::of("{\"timestamp\":\"");
+        static STEP: Fragment = Fragment::of("\",\"step\":");
+        static EPOCH: Fragment = Fragment::of(",\"epoch\":");
+        line.push_fragment(&TIMESTAMP);
         timestamps.write(line, self.time);
         match self.step {
             Some(step) => {
-                line.push_piece(&STEP);
+                line.push_fragment(&STEP);
                 json::write_integer(line, step);
             }
             None => line.push('"'),
         }
         if let Some(epoch) = self.epoch.filter(|epoch| epoch.is_finite()) {
-            line.push_piece(&EPOCH);
+            line.push_fragment(&EPOCH);
             write_number(line, epoch);
         }
         if self.attempt > 1 {

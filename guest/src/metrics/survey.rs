@@ -6,7 +6,7 @@ use super::index::{Index, STRETCH, Stretch};
 use super::scan::Scanner;
 use crate::Result;
 use crate::imports::{File, Imports, Part};
-use crate::lines::{Found, Lines};
+use crate::lines::{Lines, ParsedLine};
 
 /// How much of a file may lie behind its index before a new one is worth writing.
 const WORTH_SAVING: u64 = 4 << 20;
@@ -85,7 +85,7 @@ impl Survey {
                 continue;
             }
             let (entry, problem) = match line.read(Entry::read) {
-                Ok(Found { record, fragment, .. }) => (Some(record), fragment.map(|(_, p)| p)),
+                Ok(ParsedLine { record, fragment, .. }) => (Some(record), fragment.map(|(_, p)| p)),
                 Err(problem) => (None, Some(problem)),
             };
             if let Some(problem) = problem {
@@ -135,7 +135,7 @@ impl Survey {
         let mut attempts = Attempts::default();
         let mut lines = Lines::range(imports, File::Metrics, self.part, 0, self.size);
         while let Some(line) = lines.next()? {
-            if let Ok(Found { record: entry, .. }) = line.read(Entry::read) {
+            if let Ok(ParsedLine { record: entry, .. }) = line.read(Entry::read) {
                 attempts.note(&entry);
                 self.index.note_highest(&entry);
             }
