@@ -1,28 +1,28 @@
-//! The frame of a `.wandb` file: LevelDB's log format, with W&B's own file header and with the
-//! CRC32 of zlib (IEEE) where LevelDB has a masked CRC32C.
+//! The framing of a `.wandb` file: LevelDB's log format, but with W&B's own file header, and with the
+//! CRC-32 of zlib (IEEE) instead of LevelDB's masked CRC-32C.
 //!
-//! The file is a row of 32 KiB blocks; the seven bytes of the file header are the first bytes of
-//! the first block. A record is cut at the ends of blocks into chunks, each behind seven bytes:
+//! The file is a sequence of 32 KiB blocks. The first block begins with the file header of seven bytes.
+//! A record is split at the ends of blocks into chunks, each with a header of seven bytes:
 //!
-//! | bytes | what |
+//! | bytes | meaning |
 //! |---|---|
-//! | 4 | CRC32 over the type and the payload, little endian |
+//! | 4 | CRC-32 of the type and the payload, little endian |
 //! | 2 | payload length, little endian |
-//! | 1 | type: 1 the whole record, 2 its first chunk, 3 a middle one, 4 the last |
+//! | 1 | type: 1 a complete record, 2 its first chunk, 3 a middle chunk, 4 its last chunk |
 //!
-//! Where fewer than seven bytes are left in a block they are zeros. Where exactly seven are left,
-//! a first chunk with an empty payload fills them.
+//! If fewer than seven bytes are left in a block, they are zeros. If exactly seven are left, a first chunk
+//! with an empty payload fills them.
 
 use std::fmt;
 
-/// The first seven bytes of a file: the mark, a magic number (0xBEE1, little endian) and the
-/// version of the format, which is 0.
+/// The first seven bytes of a file: `:W&B`, a magic number (0xBEE1, little endian) and the version of the
+/// format, which is 0.
 pub const FILE_HEADER: [u8; 7] = [b':', b'W', b'&', b'B', 0xE1, 0xBE, 0];
 
-/// Bytes in a block.
+/// The size of a block, in bytes.
 pub const BLOCK_SIZE: usize = 32 * 1024;
 
-/// Bytes before the payload of each chunk.
+/// The size of the header before each chunk's payload, in bytes.
 pub const CHUNK_HEADER_SIZE: usize = 7;
 
 const FULL: u8 = 1;
@@ -30,20 +30,21 @@ const FIRST: u8 = 2;
 const MIDDLE: u8 = 3;
 const LAST: u8 = 4;
 
-/// Where in its block the next chunk starts: all that writing has to remember.
+/// Splits records into chunks.
 #[derive(Clone, Debug)]
 pub struct Framer {
+    /// Where in its block the next chunk starts.
     offset: usize,
 }
 
 impl Framer {
-    /// Appends the file header; the records follow it.
+    /// Appends the file header, which must come before the records.
     pub fn begin(out: &mut Vec<u8>) -> Self {
         out.extend_from_slice(&FILE_HEADER);
         Self { offset: FILE_HEADER.len() }
     }
 
-    /// Appends one record, cut into chunks as the blocks demand.
+    /// Appends one record, split into chunks at the ends of blocks.
     pub fn append(&mut self, record: &[u8], out: &mut Vec<u8>) {
         let mut rest = record;
         let mut is_first = true;
@@ -62,7 +63,7 @@ impl Framer {
                 (false, false) => MIDDLE,
                 (false, true) => LAST,
             };
-            // A payload is shorter than a block: its length fits into two bytes.
+            // A payload is shorter than a block, so its length fits in two bytes.
             let length = payload.len() as u16;
             out.extend_from_slice(&checksum(kind, payload).to_le_bytes());
             out.extend_from_slice(&length.to_le_bytes());
@@ -85,11 +86,12 @@ fn checksum(kind: u8, payload: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// Reads the records of a file back.
+/// Reads the records of a file.
 ///
 /// # Errors
-/// The first place where the bytes are not as they should be, with the records before it. A file
-/// that a killed process left behind ends in [`Problem::Truncated`] or [`Problem::Unfinished`].
+///
+/// The first problem in the file, and the records before it. The file of a process that was killed ends in
+/// [`Problem::Truncated`] or [`Problem::Unfinished`].
 pub fn decode(bytes: &[u8]) -> Result<Vec<Vec<u8>>, FramingError> {
     let mut records = Vec::new();
     match read(bytes, &mut records) {
@@ -103,12 +105,12 @@ fn read(bytes: &[u8], records: &mut Vec<Vec<u8>>) -> Result<(), (usize, Problem)
         return Err((0, Problem::FileHeader));
     }
     let mut offset = FILE_HEADER.len();
-    // The record whose last chunk has not come yet, and where its first chunk starts.
+    // The record whose last chunk is still missing, and where its first chunk starts.
     let mut open: Option<(usize, Vec<u8>)> = None;
     while offset < bytes.len() {
         let room = BLOCK_SIZE - offset % BLOCK_SIZE;
         if room < CHUNK_HEADER_SIZE {
-            // W&B's readers do not look at the padding either.
+            // Like W&B's readers, ignore the padding.
             offset += room;
             continue;
         }
@@ -147,15 +149,15 @@ fn read(bytes: &[u8], records: &mut Vec<Vec<u8>>) -> Result<(), (usize, Problem)
     }
 }
 
-/// Why a file cannot be read to its end.
+/// Why a file could not be read to its end.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error(".wandb file, byte {offset}: {problem}")]
 pub struct FramingError {
-    /// Where the chunk with the problem starts, in bytes from the start of the file.
+    /// The offset of the chunk with the problem, in bytes from the start of the file.
     pub offset: usize,
-    /// What is wrong there.
+    /// What is wrong with it.
     pub problem: Problem,
-    /// The records before it; they are whole.
+    /// The complete records before it.
     pub records: Vec<Vec<u8>>,
 }
 
@@ -170,28 +172,28 @@ impl fmt::Debug for FramingError {
     }
 }
 
-/// What is wrong at one place of a file.
+/// What is wrong with a file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    /// The first seven bytes are not those of a `.wandb` file of version 0.
-    #[error("this is no .wandb file of version 0")]
+    /// The first seven bytes are not [`FILE_HEADER`].
+    #[error("not a .wandb file of version 0")]
     FileHeader,
-    /// The file ends within a chunk.
-    #[error("the file ends within a chunk")]
+    /// The file ends inside a chunk.
+    #[error("the file ends inside a chunk")]
     Truncated,
-    /// The file ends after a whole chunk, but within a record.
-    #[error("the file ends within the record that starts here")]
+    /// The file ends after a complete chunk, but inside a record.
+    #[error("the file ends inside the record that starts here")]
     Unfinished,
-    /// The stated length leads out of the block.
-    #[error("a chunk of {0} bytes does not fit into its block")]
+    /// The chunk, with this payload length in bytes, would cross the end of its block.
+    #[error("a chunk of {0} bytes does not fit in its block")]
     Length(usize),
-    /// The bytes are not those that were written.
-    #[error("the checksum is wrong")]
+    /// The checksum does not match the bytes.
+    #[error("the checksum does not match")]
     Checksum,
-    /// No such chunk type.
-    #[error("there is no chunk type {0}")]
+    /// The chunk has this type, which does not exist.
+    #[error("unknown chunk type {0}")]
     Kind(u8),
-    /// A middle or last chunk without a first one, or a new record before the last chunk.
-    #[error("a chunk of type {0} cannot be here")]
+    /// A middle or last chunk without a first chunk, or a new record before the last chunk.
+    #[error("unexpected chunk of type {0}")]
     Order(u8),
 }

@@ -4,45 +4,47 @@ use std::collections::BTreeMap;
 
 use super::MAX_SUMMARY_NAMES;
 
-/// Names with their latest values, in the order in which the names first came.
+/// Names with their latest values, in order of first appearance.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Latest {
     entries: Vec<Entry>,
-    places: BTreeMap<Box<str>, usize>,
+    /// Where each name is in `entries`.
+    indices: BTreeMap<Box<str>, usize>,
 }
 
 #[derive(Clone, Debug)]
 struct Entry {
     name: Box<str>,
     value: String,
-    /// The row that has the value.
+    /// The row that the value belongs to.
     row: u64,
 }
 
 impl Latest {
-    /// Keeps a value of a row, if the name is known or there is room for one more. Says whether
-    /// the row has a value of that name already; then the value is that of the next row.
+    /// Records a row's value of a name, if the name is known or there is room for one more.
     ///
-    /// A training step logs the names of the step before, in the same order: `place` is where
-    /// the name is expected, 0 at first, and is moved on behind it. A name that is there needs
-    /// no search, and its value's memory is used again.
-    pub(super) fn set(&mut self, place: &mut usize, row: u64, name: &str, value: &str) -> bool {
-        let expected = self.entries.get(*place);
-        if expected.is_none_or(|entry| *entry.name != *name) {
-            match self.places.get(name) {
-                Some(&known) => *place = known,
+    /// Returns whether the row already had a value of that name. If so, the new value belongs to the next row.
+    ///
+    /// `expected` is the index at which to look first. Start with 0; each call sets it to the index after the
+    /// name. A step usually logs the same names in the same order as the step before, so the search is seldom
+    /// needed. Measured natively, this takes a step of 5 names from 145 to 80 ns, and one of 100 names from 11
+    /// to 2.3 µs.
+    pub(super) fn set(&mut self, expected: &mut usize, row: u64, name: &str, value: &str) -> bool {
+        if self.entries.get(*expected).is_none_or(|entry| *entry.name != *name) {
+            match self.indices.get(name) {
+                Some(&index) => *expected = index,
                 None if self.entries.len() < MAX_SUMMARY_NAMES => {
-                    *place = self.entries.len();
-                    self.places.insert(name.into(), *place);
+                    self.indices.insert(name.into(), self.entries.len());
                     self.entries.push(Entry { name: name.into(), value: value.to_owned(), row });
-                    *place += 1;
+                    *expected = self.entries.len();
                     return false;
                 }
                 None => return false,
             }
         }
-        let entry = &mut self.entries[*place];
-        *place += 1;
+        let entry = &mut self.entries[*expected];
+        *expected += 1;
+        // Reuse the memory of the old value.
         entry.value.clear();
         entry.value.push_str(value);
         let is_second = entry.row == row;

@@ -1,24 +1,22 @@
-//! A run as Weights & Biases' own offline log: a `.wandb` file that `wandb sync` uploads and that
-//! `wandb leet` shows, written without wandb and without a network.
+//! Writes a run in the offline format of Weights & Biases: a `.wandb` file that `wandb sync` uploads
+//! and `wandb leet` shows. It needs neither wandb nor a network.
 //!
-//! The encoder is pure: it appends bytes to a buffer, and the caller appends them to
-//! `wandb/offline-run-YYYYMMDD_HHMMSS-<id>/run-<id>.wandb`. No other file is needed. As wandb
-//! does, a caller starts a new folder and a new encoder for each attempt; `wandb sync` uploads
-//! those of one run id in the order of their start times.
+//! The encoder does no I/O. It appends bytes to a buffer, and the caller appends those to
+//! `wandb/offline-run-YYYYMMDD_HHMMSS-<id>/run-<id>.wandb`. No other file is needed. Like wandb, the
+//! caller starts a new folder and a new encoder for each attempt; `wandb sync` uploads the folders of
+//! one run id in the order of their start times.
 //!
 //! # Steps
 //!
-//! One row of W&B's history is one step, and in a row a name has one value. When `wandb sync`
-//! (0.31.0) meets a row whose step is not higher than that of the row before, it keeps the row
-//! but gives it the next free number, and so it does with the rows that follow until their own
-//! steps are higher again. So that nothing is lost:
+//! In W&B's history a row is one step, and a name has one value per row. If a row's step is not higher
+//! than that of the previous row, `wandb sync` (0.31.0) keeps the row but gives it the next free step.
+//! It renumbers the following rows too, until their own steps are higher again. To lose nothing:
 //!
-//! - Metrics of one step that arrive in several calls become one row, as in wandb itself.
-//!   The row is held back until the next step, [`Encoder::flush`] or [`Encoder::finish`].
-//! - A second value of one name in one step starts a second row of that step.
-//! - A row that `wandb sync` will renumber (a second one, or one after a rewind) says its step
-//!   itself: it has one more metric, [`LOGGED_STEP`]. `_step` stays what was logged, which is
-//!   what `wandb leet` draws.
+//! - Metrics of one step that arrive in several calls become one row, as in wandb itself. The encoder
+//!   holds the row back until the next step, [`Encoder::flush`] or [`Encoder::finish`].
+//! - A second value of the same name in the same step starts a second row for that step.
+//! - A row that `wandb sync` will renumber (a second row, or one after a rewind) has an additional
+//!   metric, [`LOGGED_STEP`]. Its `_step` is the step as logged, which is what `wandb leet` draws.
 
 pub mod framing;
 mod latest;
@@ -37,19 +35,19 @@ use messages::{
     VersionInfo,
 };
 
-/// The metric that tells the logged step of a row that `wandb sync` will give another number.
+/// The name of the metric that holds the logged step of a row that `wandb sync` will renumber.
 pub const LOGGED_STEP: &str = "logged_step";
 
-/// How many names the summary can have. A name beyond them is in the history alone, and of two
-/// values of it in one step, which are both in the file, readers show the second.
+/// How many names the summary can have. Further names appear only in the history. If one of those gets
+/// two values in one step, both are in the file, but in the same row, and readers show the second.
 pub const MAX_SUMMARY_NAMES: usize = 10_000;
 
-/// The lowest version of a self-hosted W&B server that takes these records: what wandb 0.17 said
-/// of them. 0.31 says 0.70.0.
+/// The lowest version of a self-hosted W&B server that accepts these records, as wandb 0.17 states it;
+/// wandb 0.31 states 0.70.0.
 const MIN_CONSUMER: &str = "0.40.0";
 
-// Tags (field number, wire type) of the records that are written by hand: no message is built for
-// a row, and a summary can be large.
+// Tags (field number, wire type) of the records that are encoded by hand. Rows are frequent and a
+// summary can be large, so neither is built as a message first.
 const RECORD_NUM: u8 = 1 << 3 | VARINT;
 const RECORD_HISTORY: u8 = 2 << 3 | LENGTH_DELIMITED;
 const RECORD_SUMMARY: u8 = 3 << 3 | LENGTH_DELIMITED;
@@ -62,27 +60,27 @@ const STEP_NUM: u8 = 1 << 3 | VARINT;
 const VARINT: u8 = 0;
 const LENGTH_DELIMITED: u8 = 2;
 
-/// A held row of more bytes than this is written before more of its step is added.
+/// A row larger than this, in bytes, is not held back any longer, even if more metrics of its step follow.
 const MAX_HELD: usize = 1 << 20;
 
-/// The names that W&B reads as its own in a row.
+/// The names in a row that W&B reserves for itself.
 const RESERVED: [&str; 4] = ["_step", "_timestamp", "_runtime", "_wandb"];
 
-/// What `wandb sync` has to know of a run.
+/// What `wandb sync` has to know about a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunInfo {
-    /// The run's id, unique in the project; W&B takes letters, digits, `-` and `_`.
+    /// The run's id, unique in the project; W&B accepts letters, digits, `-` and `_`.
     pub id: String,
-    /// The project that the run is uploaded to.
+    /// The project to which the run is uploaded.
     pub project: String,
-    /// The name that people see.
+    /// The displayed name.
     pub name: String,
-    /// The configuration, as the text of a JSON object. Any other text is kept whole, under the
-    /// key `config`; an empty one is no configuration.
+    /// The configuration, as the text of a JSON object. Any other text is written as a string, under the
+    /// key `config`. If the text is empty, there is no configuration.
     pub config: String,
     /// The machine's name.
     pub host: String,
-    /// When the run started, in microseconds since the epoch.
+    /// When the run started, in microseconds since 1970-01-01T00:00:00Z.
     pub started: u64,
 }
 
@@ -90,25 +88,25 @@ pub struct RunInfo {
 #[derive(Clone, Debug)]
 pub struct Encoder {
     framer: Framer,
-    /// How many records are written; the number of the last one.
+    /// How many records were written; this is also the number of the last one.
     records: i64,
-    /// How many rows are written; it tells the held row from those before it.
+    /// How many rows were written; this identifies the row that is held back.
     rows: u64,
     started: u64,
-    /// The items of the row that is held back, behind [`HEAD_ROOM`]; the same buffer serves
-    /// the summary.
+    /// The items of the row that is held back, after [`HEAD_ROOM`] bytes. The summary is built in the same
+    /// buffer.
     row: Vec<u8>,
-    /// The step and the time of that row, if there is one.
+    /// The step and the time of the row that is held back, if there is one.
     held: Option<(u64, u64)>,
     /// The lowest step that `wandb sync` will not renumber.
     next_step: u64,
-    /// Step and time of the last row that was written.
+    /// The step and the time of the last row that was written.
     last: Option<(u64, u64)>,
     latest: Latest,
 }
 
-/// The most bytes before the items of a record: the tags and the varints of its number, one
-/// byte and ten, and of its length, likewise.
+/// The most bytes that can come before a record's items: two fields, the record's number and its length,
+/// each with a tag of one byte and a varint of up to ten.
 const HEAD_ROOM: usize = 22;
 
 impl Encoder {
@@ -139,7 +137,7 @@ impl Encoder {
             display_name: info.name.clone(),
             host: info.host.clone(),
             start_time: Some(Timestamp {
-                // Both fit: a u64 of microseconds has less than 2^45 seconds.
+                // Both fit: 2^64 microseconds are less than 2^45 seconds.
                 seconds: (info.started / 1_000_000) as i64,
                 nanos: (info.started % 1_000_000 * 1_000) as i32,
             }),
@@ -148,11 +146,11 @@ impl Encoder {
         encoder
     }
 
-    /// Takes metrics of one step: names, and values as JSON texts or as `NaN`, `Infinity` or
-    /// `-Infinity`. A name is one name, whatever dots and slashes are in it. The names that W&B
-    /// keeps for itself (`_step`, `_timestamp`, `_runtime`, `_wandb`) are left out.
+    /// Adds metrics of one step: names, and values as JSON or as `NaN`, `Infinity` or `-Infinity`. Dots and
+    /// slashes in a name have no meaning. The names that W&B reserves (`_step`, `_timestamp`, `_runtime`,
+    /// `_wandb`) are left out.
     ///
-    /// `time` is in microseconds since the epoch. W&B's steps are signed: one above
+    /// `time` is in microseconds since 1970-01-01T00:00:00Z. W&B's steps are signed; a step above
     /// [`i64::MAX`] is written as [`i64::MAX`].
     ///
     /// The row is appended to `out` when it is complete: with the next step, or by
@@ -164,18 +162,18 @@ impl Encoder {
         time: u64,
         items: &mut dyn Iterator<Item = (&str, &str)>,
     ) {
-        // A step is below 2^63 from here on, so that the one after it is a u64.
+        // From here on a step is below 2^63, so that `step + 1` cannot overflow.
         let step = step.min(i64::MAX as u64);
         let continues = self.held.is_some_and(|(held, _)| held == step);
         if !continues || self.row.len() > MAX_HELD {
             self.flush(out);
         }
-        let mut place = 0;
+        let mut expected = 0;
         for (name, value) in items {
             if RESERVED.contains(&name) {
                 continue;
             }
-            if self.latest.set(&mut place, self.rows, name, value) {
+            if self.latest.set(&mut expected, self.rows, name, value) {
                 self.flush(out);
             }
             put_item(&mut self.row, &[name], value.as_bytes());
@@ -183,8 +181,8 @@ impl Encoder {
         }
     }
 
-    /// Appends the row that is held back, if there is one. Metrics of its step that come later
-    /// make a second row: this is for the moments when the file must be complete.
+    /// Appends the row that is held back, if there is one. Use it when the file must be complete: later
+    /// metrics of the same step start a second row.
     pub fn flush(&mut self, out: &mut Vec<u8>) {
         let Some((step, time)) = self.held.take() else {
             return;
@@ -203,9 +201,9 @@ impl Encoder {
         self.append(RECORD_HISTORY, out);
     }
 
-    /// Appends the row that is held back, and the latest value of each metric. W&B and `leet`
-    /// take those from here and not from the history, so that a run which is written now and
-    /// then into has them even if it is killed. [`finish`](Self::finish) does it too.
+    /// Appends the row that is held back, and a summary with the latest value of each metric. W&B and `leet`
+    /// take the latest values from the summary, not from the history. Write one from time to time, so that a
+    /// run that is killed has them too. [`finish`](Self::finish) also writes one.
     pub fn summary(&mut self, out: &mut Vec<u8>) {
         self.flush(out);
         let Some((step, time)) = self.last else {
@@ -221,11 +219,11 @@ impl Encoder {
         self.append(RECORD_SUMMARY, out);
     }
 
-    /// Ends the file: appends the row that is held back, the latest values and the exit record.
-    /// W&B shows a run with exit code 0 as finished, with 254 as crashed and with any other as
-    /// failed; a file without an exit record is uploaded as failed.
+    /// Ends the file: appends the row that is held back, the summary and the exit record. W&B shows a run as
+    /// finished if its exit code is 0, as crashed if it is 254, and otherwise as failed. A file without an exit
+    /// record is uploaded as failed.
     ///
-    /// `time` is in microseconds since the epoch.
+    /// `time` is in microseconds since 1970-01-01T00:00:00Z.
     pub fn finish(&mut self, out: &mut Vec<u8>, exit_code: i32, time: u64) {
         self.summary(out);
         let seconds = time.saturating_sub(self.started) / 1_000_000;
@@ -233,8 +231,7 @@ impl Encoder {
         self.message(RecordType::Exit(exit), out);
     }
 
-    /// Adds W&B's own three metrics to the row: the step and the time, and the seconds since the
-    /// start of the run.
+    /// Adds W&B's own metrics to the row: the step, the time, and the seconds since the start of the run.
     fn put_clock(&mut self, step: u64, time: u64) {
         let mut digits = itoa::Buffer::new();
         put_item(&mut self.row, &["_step"], digits.format(step).as_bytes());
@@ -244,7 +241,7 @@ impl Encoder {
         put_item(&mut self.row, &["_runtime"], seconds(runtime, &mut text));
     }
 
-    /// Appends the row as a record, and empties it.
+    /// Appends the row as a record, and clears it.
     fn append(&mut self, tag: u8, out: &mut Vec<u8>) {
         self.records += 1;
         let number = self.records as u64;
@@ -260,7 +257,7 @@ impl Encoder {
         self.row.truncate(HEAD_ROOM);
     }
 
-    /// Appends a record that is written but once or twice in a file.
+    /// Appends a record that occurs only once in a file.
     fn message(&mut self, record_type: RecordType, out: &mut Vec<u8>) {
         self.records += 1;
         let record = Record { num: self.records, record_type: Some(record_type) };
@@ -268,7 +265,7 @@ impl Encoder {
     }
 }
 
-/// Adds an item to a row. wandb writes flat names too as a `nested_key` of one part.
+/// Adds an item to a row. Like wandb, it writes a flat name as a `nested_key` of one part.
 fn put_item(row: &mut Vec<u8>, path: &[&str], value: &[u8]) {
     let names: usize = path.iter().map(|part| 1 + text_size(part.len())).sum();
     let size = names + ITEM_VALUE_JSON.len() + text_size(value.len());
@@ -292,7 +289,7 @@ fn put_text(row: &mut Vec<u8>, text: &[u8]) {
 }
 
 fn put_length(row: &mut Vec<u8>, length: usize) {
-    // Nearly all are that short, and a row has some thirty of them.
+    // Nearly all lengths are this short, and a row has about thirty of them.
     if length < 0x80 {
         row.push(length as u8);
     } else {
@@ -300,14 +297,14 @@ fn put_length(row: &mut Vec<u8>, length: usize) {
     }
 }
 
-/// The digits of the largest number of microseconds, as seconds with six decimals.
+/// The length of the largest number of microseconds as seconds with six decimals.
 const SECONDS_SIZE: usize = 21;
 
-/// Microseconds as the text of a number of seconds; every digit is true.
+/// Microseconds as the text of a number of seconds, exactly.
 fn seconds(microseconds: u64, text: &mut [u8; SECONDS_SIZE]) -> &[u8] {
     let (mut whole, mut decimals) = (itoa::Buffer::new(), itoa::Buffer::new());
     let whole = whole.format(microseconds / 1_000_000).as_bytes();
-    // The leading 1 keeps the zeros behind the point, and gives its place to the point.
+    // Adding 10^6 preserves leading zeros; the point then overwrites the digit 1.
     let decimals = decimals.format(1_000_000 + microseconds % 1_000_000);
     let end = whole.len() + decimals.len();
     text[..whole.len()].copy_from_slice(whole);

@@ -30,16 +30,16 @@ fn log(encoder: &mut Encoder, file: &mut Vec<u8>, step: u64, time: u64, items: &
 }
 
 fn records(file: &[u8]) -> Vec<RecordType> {
-    let records = decode(file).expect("the frame is whole");
+    let records = decode(file).expect("the framing is intact");
     let parse = |(index, bytes): (usize, &Vec<u8>)| {
-        let record = Record::decode(bytes.as_slice()).expect("each is a record");
+        let record = Record::decode(bytes.as_slice()).expect("each entry is a record");
         assert_eq!(record.num, index as i64 + 1, "records are numbered from 1");
-        record.record_type.expect("each record says something")
+        record.record_type.expect("each record has content")
     };
     records.iter().enumerate().map(parse).collect()
 }
 
-/// The rows as names with values, without the clock but with `_step`, which is the last.
+/// Each row's names and values, without `_timestamp` and `_runtime`; `_step` is last.
 fn rows(file: &[u8]) -> Vec<Vec<(String, String)>> {
     let row = |record| match record {
         RecordType::History(row) => Some(row),
@@ -79,7 +79,7 @@ fn a_short_record_is_one_full_chunk() {
 }
 
 #[test]
-fn the_rest_of_a_block_is_cut_padded_or_left_alone_as_its_size_says() {
+fn the_rest_of_a_block_is_filled_with_a_chunk_or_with_padding() {
     for rest in 0..=CHUNK_HEADER_SIZE + 2 {
         let first = BLOCK_SIZE - FILE_HEADER.len() - CHUNK_HEADER_SIZE - rest;
         let file = framed(&[vec![1; first], vec![2; 9]]);
@@ -89,15 +89,15 @@ fn the_rest_of_a_block_is_cut_padded_or_left_alone_as_its_size_says() {
             assert!(file[at..BLOCK_SIZE].iter().all(|&byte| byte == 0));
             assert_eq!(file[BLOCK_SIZE + 4..BLOCK_SIZE + 7], [9, 0, 1]);
         } else {
-            let begun = (rest - CHUNK_HEADER_SIZE) as u8;
-            assert_eq!(file[at + 4..at + 7], [begun, 0, 2]);
-            assert_eq!(file[BLOCK_SIZE + 4..BLOCK_SIZE + 7], [9 - begun, 0, 4]);
+            let written = (rest - CHUNK_HEADER_SIZE) as u8;
+            assert_eq!(file[at + 4..at + 7], [written, 0, 2]);
+            assert_eq!(file[BLOCK_SIZE + 4..BLOCK_SIZE + 7], [9 - written, 0, 4]);
         }
     }
 }
 
 #[test]
-fn records_come_back_wherever_the_end_of_a_block_cuts_them() {
+fn records_are_read_back_wherever_a_block_ends() {
     let one_block = BLOCK_SIZE - FILE_HEADER.len() - CHUNK_HEADER_SIZE;
     for blocks in 0..3 {
         let size = one_block + blocks * (BLOCK_SIZE - CHUNK_HEADER_SIZE);
@@ -106,7 +106,7 @@ fn records_come_back_wherever_the_end_of_a_block_cuts_them() {
             assert_eq!(decode(&framed(&records)), Ok(records));
         }
     }
-    // The second record starts at every place of the first block.
+    // The second record starts at every offset of the first block.
     for first in 0..BLOCK_SIZE {
         let records = vec![vec![7; first], vec![8; 30]];
         assert_eq!(decode(&framed(&records)), Ok(records));
@@ -114,7 +114,7 @@ fn records_come_back_wherever_the_end_of_a_block_cuts_them() {
 }
 
 #[test]
-fn a_cut_file_gives_the_records_before_the_cut() {
+fn a_truncated_file_yields_the_records_before_its_end() {
     let written = vec![vec![1; 100], vec![2; BLOCK_SIZE], vec![3; 5]];
     let file = framed(&written);
     let ends: Vec<_> = (1..=3).map(|count| framed(&written[..count]).len()).collect();
@@ -132,7 +132,7 @@ fn a_cut_file_gives_the_records_before_the_cut() {
 }
 
 #[test]
-fn a_changed_byte_is_found_where_it_is() {
+fn a_changed_byte_is_reported_at_its_chunk() {
     let written = vec![vec![1; 100], vec![2; 100]];
     let mut file = framed(&written);
     let second = FILE_HEADER.len() + CHUNK_HEADER_SIZE + 100;
@@ -142,11 +142,11 @@ fn a_changed_byte_is_found_where_it_is() {
     assert_eq!(error.offset, second);
     assert_eq!(error.problem, Problem::Checksum);
     assert_eq!(error.records, written[..1]);
-    assert_eq!(error.to_string(), ".wandb file, byte 114: the checksum is wrong");
+    assert_eq!(error.to_string(), ".wandb file, byte 114: the checksum does not match");
 }
 
 #[test]
-fn another_file_is_refused() {
+fn a_file_of_another_format_is_rejected() {
     for bytes in [&b""[..], b":W&B", b":SWL\xE1\xBE\x00", b":W&B\xE1\xBE\x01"] {
         assert_eq!(decode(bytes).unwrap_err().problem, Problem::FileHeader);
     }
@@ -177,7 +177,7 @@ fn a_file_begins_with_the_header_and_the_run() {
 }
 
 #[test]
-fn a_configuration_that_is_no_object_is_kept_as_text() {
+fn a_configuration_that_is_not_an_object_is_written_as_text() {
     for (text, expected) in [("", None), ("[1]", Some(r#""[1]""#)), ("{", Some(r#""{""#))] {
         let mut file = Vec::new();
         let config = text.to_owned();
@@ -237,7 +237,7 @@ fn the_calls_of_one_step_make_one_row() {
 }
 
 #[test]
-fn a_second_value_in_one_step_makes_a_second_row_that_tells_its_step() {
+fn a_second_value_in_one_step_makes_a_second_row_with_its_logged_step() {
     let mut file = Vec::new();
     let mut encoder = Encoder::begin(&info(), &mut file);
     log(&mut encoder, &mut file, 5, 1, &[("a", "1"), ("b", "2")]);
@@ -255,7 +255,7 @@ fn a_second_value_in_one_step_makes_a_second_row_that_tells_its_step() {
 }
 
 #[test]
-fn rows_after_a_rewind_tell_their_step_until_it_is_above_what_wandb_gives_them() {
+fn rows_after_a_rewind_have_their_logged_step_while_wandb_renumbers_them() {
     let mut file = Vec::new();
     let mut encoder = Encoder::begin(&info(), &mut file);
     for step in [8, 9, 2, 9, 13] {
@@ -263,17 +263,17 @@ fn rows_after_a_rewind_tell_their_step_until_it_is_above_what_wandb_gives_them()
     }
     encoder.finish(&mut file, 0, 4);
 
-    let told: Vec<_> = rows(&file)
+    let logged: Vec<_> = rows(&file)
         .iter()
         .map(|row| row.iter().find(|(name, _)| name == LOGGED_STEP).cloned())
         .map(|item| item.map(|(_, step)| step))
         .collect();
     let expected = [None, None, Some("2".to_owned()), Some("9".to_owned()), None];
-    assert_eq!(told, expected);
+    assert_eq!(logged, expected);
 }
 
 #[test]
-fn the_end_is_the_latest_values_and_the_exit_code() {
+fn a_file_ends_with_the_latest_values_and_the_exit_code() {
     let mut file = Vec::new();
     let mut encoder = Encoder::begin(&info(), &mut file);
     let started = info().started;
@@ -304,7 +304,7 @@ fn the_end_is_the_latest_values_and_the_exit_code() {
 }
 
 #[test]
-fn a_run_without_metrics_has_just_an_exit() {
+fn a_run_without_metrics_has_only_an_exit_record() {
     let mut file = Vec::new();
     let mut encoder = Encoder::begin(&info(), &mut file);
     log(&mut encoder, &mut file, 0, 0, &[]);
@@ -314,7 +314,7 @@ fn a_run_without_metrics_has_just_an_exit() {
 }
 
 #[test]
-fn names_beyond_the_bound_are_in_the_history_alone() {
+fn names_beyond_the_bound_are_only_in_the_history() {
     let names: Vec<_> = (0..=MAX_SUMMARY_NAMES).map(|name| name.to_string()).collect();
     let mut file = Vec::new();
     let mut encoder = Encoder::begin(&info(), &mut file);
@@ -348,7 +348,7 @@ fn the_highest_numbers_are_written() {
 
 proptest! {
     #[test]
-    fn any_records_come_back(records in prop::collection::vec(
+    fn any_records_are_read_back(records in prop::collection::vec(
         prop_oneof![
             prop::collection::vec(any::<u8>(), 0..200),
             (0..100_000_usize, any::<u8>()).prop_map(|(size, byte)| vec![byte; size]),
@@ -372,7 +372,7 @@ proptest! {
     }
 
     #[test]
-    fn any_metrics_come_back(steps in prop::collection::vec(
+    fn any_metrics_are_read_back(steps in prop::collection::vec(
         (any::<u64>(), any::<u64>(), prop::collection::vec((".{0,40}", ".{0,40}"), 1..8)),
         1..30,
     )) {
