@@ -1,61 +1,61 @@
-//! Records on one line: JSON objects and Python dicts, in one reader, for Python's `json` prints NaN and its
-//! `repr` prints single quotes, and both are what trainers print.
+//! Reads records on one line: JSON objects and Python dicts. Trainers print both, so one reader accepts the NaN
+//! of Python's `json` module and the single quotes of its `repr`.
 
 use std::borrow::Cow;
 
-use super::found::Found;
+use super::found::RecordMatch;
 use super::names::{self, MAX_NAME, Role};
 use super::numbers;
 use crate::value::Value;
 
-/// Deeper nesting is no record of metrics, and the reader calls itself.
+/// How deep a record of metrics may nest. The reader is recursive.
 const MAX_DEPTH: u32 = 32;
 
-/// Longer strings are no numbers.
+/// The longest string that can be a number, in bytes.
 const MAX_NUMBER: usize = 40;
 
-/// Keys whose objects hold the metrics and give them no name of their own.
+/// Keys whose objects contain the metrics, and do not become part of their names.
 const ENVELOPES: [&str; 8] =
     ["metrics", "metric", "logs", "log", "data", "values", "scalars", "results"];
 
-/// Keys of a structured log's sentence.
-const SENTENCES: [&str; 4] = ["message", "msg", "event", "text"];
+/// Keys of the message in a structured log record.
+const MESSAGES: [&str; 4] = ["message", "msg", "event", "text"];
 
-/// What a record holds.
+/// A parsed record.
 #[derive(Default)]
 pub(super) struct Record {
-    /// The step, the epoch and every number.
-    pub(super) found: Found,
+    /// The step, the epoch and every other number.
+    pub(super) found: RecordMatch,
     step_rank: u8,
-    /// The record carries a sentence.
-    has_sentence: bool,
-    /// The record carries text that is no number.
+    /// Whether the record has a log message.
+    has_message: bool,
+    /// Whether the record has text that is not a number.
     has_text: bool,
 }
 
 impl Record {
-    /// Whether the record tells of training, and is neither a log's record nor a configuration.
+    /// Whether the record is about training, and not another log record or a configuration.
     pub(super) fn is_metrics(&self) -> bool {
         let metrics = &self.found.metrics;
         let any = |test: fn(&str) -> bool| metrics.iter().any(|(name, _)| test(name));
         if metrics.iter().all(|(name, _)| names::is_bookkeeping(name)) {
             return false;
         }
-        let speaks_of_training = any(names::is_metric);
+        let has_metric = any(names::is_metric);
         let marked = self.found.step.is_some() || self.found.epoch.is_some();
-        if !speaks_of_training && (!marked || self.has_sentence) {
+        if !has_metric && (!marked || self.has_message) {
             return false;
         }
-        // A configuration has a learning rate, often epochs, sometimes the weight of a loss.
+        // A configuration has a learning rate, often a number of epochs, and sometimes the weight of a loss.
         let settings = metrics.iter().filter(|(name, _)| names::is_setting(name)).count();
         let outcome = any(names::is_outcome);
-        let set_up = settings > 0 && (!outcome || settings > 1 && !marked)
+        let is_configuration = settings > 0 && (!outcome || settings > 1 && !marked)
             || self.has_text && !outcome && !marked;
-        self.found.step.is_some() || !set_up
+        self.found.step.is_some() || !is_configuration
     }
 }
 
-/// The record that is all of `text`, which begins with its brace.
+/// Reads all of `text` as a record; it must begin with a brace.
 pub(super) fn read(text: &str) -> Option<Record> {
     let mut reader =
         Reader { rest: text, path: String::new(), mute: 0, depth: 0, record: Record::default() };
@@ -66,15 +66,15 @@ pub(super) fn read(text: &str) -> Option<Record> {
 
 struct Reader<'a> {
     rest: &'a str,
-    /// The keys around, joined with `/`.
+    /// The enclosing keys, joined with `/`.
     path: String,
-    /// Within how many lists and calls: what is in these has no name.
+    /// How many lists and calls enclose the position. Values inside them have no name.
     mute: u32,
     depth: u32,
     record: Record,
 }
 
-/// What a value was, for the key beside it.
+/// A value, as far as its key needs to know.
 enum Read<'a> {
     Number(Value),
     Text { text: Cow<'a, str>, single: bool },
@@ -97,7 +97,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads what stands between an opening character and `close`, separated by commas.
+    /// Reads entries separated by commas up to `close`. The opening character was already read.
     fn sequence(
         &mut self,
         close: char,
@@ -150,10 +150,10 @@ impl<'a> Reader<'a> {
         Some(read)
     }
 
-    /// The value of a key that is text.
+    /// Reads the value of a key that is text.
     fn entry(&mut self, key: &str) -> Option<()> {
         let before = self.path.len();
-        // Longer paths make no names, and copying them for each value would take quadratic time.
+        // A longer path cannot be a name, and copying it for each value would take quadratic time.
         let named = before + key.len() <= MAX_NAME;
         let envelope = self.rest.starts_with('{') && ENVELOPES.contains(&key);
         if !named {
@@ -173,15 +173,15 @@ impl<'a> Reader<'a> {
         Some(())
     }
 
-    /// Takes the value of the current path.
+    /// Records the value of the current path.
     fn take(&mut self, value: Read<'_>, outermost: bool) {
         let role = names::key_role(&self.path);
         let value = match value {
             Read::Number(value) => value,
             Read::Text { text, single } => {
-                self.record.has_sentence |= outermost && SENTENCES.contains(&self.path.as_str());
-                // Newer versions of Hugging Face's Trainer print numbers as Python strings, and fairseq as
-                // JSON strings. Other JSON strings that look like numbers are versions and the like.
+                self.record.has_message |= outermost && MESSAGES.contains(&self.path.as_str());
+                // Newer versions of Hugging Face's Trainer print numbers as Python strings, and fairseq prints
+                // them as JSON strings. Any other JSON string that looks like a number may be a version.
                 let is_number = text.len() <= MAX_NUMBER
                     && (single || role != Role::Other || names::is_metric(&self.path));
                 match numbers::exact(&text) {
@@ -231,7 +231,7 @@ impl<'a> Reader<'a> {
         Some(Read::Other)
     }
 
-    /// `True`, `null`, or a call such as `tensor(2.3, device='cuda:0')`.
+    /// Reads `True`, `null` or another constant, or a call such as `tensor(2.3, device='cuda:0')`.
     fn word(&mut self) -> Option<Read<'a>> {
         let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.');
         let (word, rest) = self.rest.split_at(self.rest.find(|c| !is_part(c))?);
@@ -266,13 +266,13 @@ impl<'a> Reader<'a> {
         Some(first.filter(|_| is_scalar).map_or(Read::Other, Read::Number))
     }
 
-    /// One argument of a call; none where it is named.
+    /// Reads one argument of a call; `Some(None)` if it is a keyword argument.
     fn argument(&mut self) -> Option<Option<Read<'a>>> {
         let is_part = |c: char| c.is_alphanumeric() || c == '_';
         let name = self.rest.find(|c| !is_part(c)).unwrap_or(0);
         if name > 0 && self.rest[name..].starts_with('=') {
             self.rest = &self.rest[name + 1..];
-            // `torch.float32` and other constants.
+            // `dtype=torch.float32`: `value` has read the constant, but does not accept it as a value.
             return match self.value() {
                 Some(_) => Some(None),
                 None => self.rest.starts_with([',', ')']).then_some(None),
@@ -303,7 +303,7 @@ impl<'a> Reader<'a> {
                 'u' => {
                     let code = body.get(start..start + 4)?;
                     let code = u32::from_str_radix(code, 16).ok()?;
-                    // Halves of a pair name no character by themselves.
+                    // Half of a surrogate pair is not a character.
                     text.push(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
                     start += 4;
                 }

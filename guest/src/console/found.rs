@@ -1,31 +1,32 @@
-//! What one line is found to hold.
+//! What was found in one line.
 
 use std::collections::HashMap;
 
 use super::names;
 use crate::value::{Field, Value};
 
-/// The most metrics taken from one line; more are dropped, so that a hostile line cannot take room.
+/// The most metrics taken from one line. Further ones are dropped, so that a hostile line cannot use up memory.
 pub(super) const MAX_METRICS: usize = 16_384;
 
-/// Up to this many, looking through all names is quicker than hashing them.
+/// Up to this many names, a linear search is faster than hashing.
 const FEW: usize = 16;
 
-/// A step, an epoch and metrics.
+/// The step, the epoch and the metrics of a line.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Found {
-    /// The step printed.
+pub(super) struct RecordMatch {
+    /// The step that was printed.
     pub(super) step: Option<u64>,
-    /// The epoch printed.
+    /// The epoch that was printed.
     pub(super) epoch: Option<f64>,
-    /// The metrics, in the order printed, each name once.
+    /// The metrics in the order in which they were printed; each name occurs once.
     pub(super) metrics: Vec<Field>,
-    /// Where each name is, once there are many.
+    /// Where each name is in `metrics`, if there are more than [`FEW`].
     positions: HashMap<String, usize>,
 }
 
-impl Found {
-    /// Takes a metric; of one name the last value stays, as in a dict. False where the name is no name.
+impl RecordMatch {
+    /// Adds a metric; a later value of the same name replaces the earlier one, as in a dict. False if `printed`
+    /// does not make a valid name.
     pub(super) fn add(&mut self, printed: &str, value: Value) -> bool {
         let name = names::field_name(printed);
         if name.is_empty() {
@@ -48,20 +49,20 @@ impl Found {
         true
     }
 
-    /// Whether a metric of that name was taken.
+    /// Whether there is a metric of this name.
     pub(super) fn has(&self, printed: &str) -> bool {
         self.position(&names::field_name(printed)).is_some()
     }
 
     fn position(&self, name: &str) -> Option<usize> {
         if self.metrics.len() <= FEW {
-            self.metrics.iter().position(|(taken, _)| taken == name)
+            self.metrics.iter().position(|(known, _)| known == name)
         } else {
             self.positions.get(name).copied()
         }
     }
 
-    /// Whether the line prints the same as another: steps, epochs, names and values. NaN is the same as NaN.
+    /// Whether step, epoch, names and values are the same. NaN counts as equal to NaN.
     pub(super) fn prints_same(&self, other: &Self) -> bool {
         self.step == other.step
             && self.epoch.map(f64::to_bits) == other.epoch.map(f64::to_bits)

@@ -1,40 +1,40 @@
-//! Bytes cut anywhere, put together into lines.
+//! Splits a stream of bytes into lines.
 
 use std::borrow::Cow;
 
-/// The most that is kept of one line, in bytes: far above any record that a trainer prints, far below what
-/// a stream without line ends would take.
+/// How much of a line is buffered, in bytes: far more than any record that a trainer prints, but a bound for a
+/// stream without newlines.
 pub(super) const MAX_LINE: usize = 4 << 20;
 
-/// Above this, the room that a long line took is given back.
-const KEPT_CAPACITY: usize = 64 << 10;
+/// After a line, a buffer larger than this is freed, in bytes.
+const MAX_RETAINED: usize = 64 << 10;
 
 /// One line of a stream, without its end.
 pub(super) struct Line<'a> {
-    /// Its bytes, as they came.
+    /// Its bytes, unmodified.
     pub(super) bytes: &'a [u8],
-    /// It was written over another line: a carriage return came before it.
+    /// It overwrites another line: a carriage return came before it.
     pub(super) over_another: bool,
-    /// It was written over by another line: a carriage return ended it.
+    /// Another line overwrites it: a carriage return ended it.
     pub(super) written_over: bool,
-    /// More than [`MAX_LINE`] came; `bytes` is the beginning.
+    /// It is longer than [`MAX_LINE`], and `bytes` is only its beginning.
     pub(super) cut: bool,
 }
 
-/// The unfinished line of one stream.
+/// Splits one stream into lines, and holds its unfinished line.
 #[derive(Default)]
-pub(super) struct LineBuffer {
+pub(super) struct LineSplitter {
     pending: Vec<u8>,
     cut: bool,
     over_another: bool,
-    /// The line ended by a carriage return, and the next byte tells which kind: before a newline it belongs
-    /// to the line's end, otherwise the line is redrawn. Waiting for that byte makes the answer the same
-    /// wherever the bytes are cut.
+    /// The line ended in a carriage return. The next byte decides what that means: with a newline it is a line
+    /// end, otherwise the line is overwritten. To wait for that byte makes the lines independent of how the
+    /// bytes are divided into calls.
     returned: bool,
 }
 
-impl LineBuffer {
-    /// Calls `found` with each line that these bytes end.
+impl LineSplitter {
+    /// Calls `found` with each line that these bytes complete.
     pub(super) fn feed(&mut self, mut bytes: &[u8], mut found: impl FnMut(Line<'_>)) {
         while let Some(&first) = bytes.first() {
             if self.returned {
@@ -49,7 +49,7 @@ impl LineBuffer {
                 continue;
             }
             let Some(end) = memchr::memchr2(b'\n', b'\r', bytes) else {
-                self.keep(bytes);
+                self.buffer(bytes);
                 return;
             };
             let (line, rest) = bytes.split_at(end);
@@ -57,32 +57,32 @@ impl LineBuffer {
             if rest[0] == b'\n' {
                 self.end(line, false, &mut found);
             } else {
-                self.keep(line);
+                self.buffer(line);
                 self.returned = true;
             }
         }
     }
 
-    /// Calls `found` with the line that no end came for, if there is one.
+    /// Ends the stream: calls `found` with the unfinished line, if there is one.
     pub(super) fn finish(&mut self, mut found: impl FnMut(Line<'_>)) {
         if !self.pending.is_empty() {
-            // What a carriage return ended last was never written over.
+            // Nothing overwrote the line, even if it ended in a carriage return.
             self.end(&[], false, &mut found);
         }
         *self = Self::default();
     }
 
-    fn keep(&mut self, bytes: &[u8]) {
+    fn buffer(&mut self, bytes: &[u8]) {
         let room = MAX_LINE - self.pending.len();
         self.cut |= bytes.len() > room;
         self.pending.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
     fn end(&mut self, rest: &[u8], written_over: bool, found: &mut impl FnMut(Line<'_>)) {
-        // A line that came whole is read where it lies.
+        // A line that is complete in the input needs no copy.
         let whole = self.pending.is_empty() && rest.len() <= MAX_LINE;
         if !whole {
-            self.keep(rest);
+            self.buffer(rest);
         }
         found(Line {
             bytes: if whole { rest } else { &self.pending },
@@ -91,7 +91,7 @@ impl LineBuffer {
             cut: self.cut,
         });
         self.pending.clear();
-        if self.pending.capacity() > KEPT_CAPACITY {
+        if self.pending.capacity() > MAX_RETAINED {
             self.pending = Vec::new();
         }
         self.cut = false;
@@ -100,29 +100,29 @@ impl LineBuffer {
     }
 }
 
-/// The text of a line without what only a terminal understands: escape sequences and control characters
-/// but the tab are dropped, and what is not UTF-8 becomes U+FFFD.
+/// The text of a line without escape sequences and without control characters other than tab. Bytes that are
+/// not UTF-8 become U+FFFD.
 pub(super) fn clean(bytes: &[u8]) -> Cow<'_, str> {
     let text = String::from_utf8_lossy(bytes);
     let is_control = |byte: u8| byte < 0x20 && byte != b'\t' || byte == 0x7f;
     if !text.bytes().any(is_control) {
         return text;
     }
-    let mut kept = String::with_capacity(text.len());
+    let mut cleaned = String::with_capacity(text.len());
     let mut rest = text.as_ref();
     while let Some(at) = rest.bytes().position(is_control) {
-        kept.push_str(&rest[..at]);
+        cleaned.push_str(&rest[..at]);
         let control = rest.as_bytes()[at];
         rest = &rest[at + 1..];
         if control == 0x1b {
             rest = after_escape(rest);
         }
     }
-    kept.push_str(rest);
-    Cow::Owned(kept)
+    cleaned.push_str(rest);
+    Cow::Owned(cleaned)
 }
 
-/// What follows an escape sequence (ECMA-48, section 5), whose escape character was just read.
+/// The text after an escape sequence (ECMA-48, section 5); `rest` begins after the escape character.
 fn after_escape(rest: &str) -> &str {
     let bytes = rest.as_bytes();
     let end = match bytes.first() {
@@ -133,14 +133,14 @@ fn after_escape(rest: &str) -> &str {
             let end = 1 + parameters;
             end + usize::from(bytes.get(end).is_some_and(|byte| (0x40..0x7f).contains(byte)))
         }
-        // A command to the terminal, such as a hyperlink: up to a bell or another escape. Without one it is
-        // no command, and nothing is dropped.
+        // A command to the terminal, such as a hyperlink, ends with a bell or another escape sequence. Without
+        // either it is not a command, and stays.
         Some(b']') => match memchr::memchr2(0x07, 0x1b, bytes) {
             Some(end) if bytes[end] == 0x07 => end + 1,
             Some(end) if bytes.get(end + 1) == Some(&b'\\') => end + 2,
             _ => 0,
         },
-        // Two bytes, such as a choice of a character set, which takes a third.
+        // The selection of a character set: three bytes including the escape character. Any other is two.
         Some(b'(' | b')') => 1 + usize::from(bytes.get(1).is_some_and(u8::is_ascii_alphanumeric)),
         Some(0x30..=0x7e) => 1,
         _ => 0,

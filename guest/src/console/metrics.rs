@@ -1,12 +1,12 @@
-//! What one line of text says of metrics.
+//! Finds the metrics in one line of text.
 
 use super::dict;
 use super::pairs::{self, Reading};
 
-/// A longer text before a record is a sentence.
+/// A text longer than this before a record is prose, in bytes.
 const MAX_PREFIX: usize = 256;
 
-/// The metrics of a line, if it holds any.
+/// The metrics of a line, if it has any.
 pub(super) fn read(text: &str) -> Option<Reading> {
     let text = text.trim();
     let reading = match record(text) {
@@ -16,7 +16,7 @@ pub(super) fn read(text: &str) -> Option<Reading> {
     (!reading.found.metrics.is_empty()).then_some(reading)
 }
 
-/// The epoch that a line announces and says nothing else: `Epoch 1/5`, as Keras prints before its bars.
+/// The epoch of a line that has nothing else, such as `Epoch 1/5`, which Keras prints before its progress bars.
 pub(super) fn announced_epoch(text: &str) -> Option<f64> {
     let text = text.trim();
     let begins = text.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("epoch"));
@@ -27,7 +27,7 @@ pub(super) fn announced_epoch(text: &str) -> Option<f64> {
     found.epoch.filter(|_| found.metrics.is_empty() && found.step.is_none())
 }
 
-/// The record that ends the line, if one does; none within where it does not count.
+/// The record at the end of the line. None if there is no record; `Some(None)` if it does not count as metrics.
 fn record(text: &str) -> Option<Option<Reading>> {
     if !text.ends_with('}') {
         return None;
@@ -35,10 +35,10 @@ fn record(text: &str) -> Option<Option<Reading>> {
     let (prefix, text) = text.split_at(memchr::memchr(b'{', text.as_bytes())?);
     let mut record = dict::read(text)?;
     let prefix = prefix.trim();
-    // A bar that was left standing: `10%|█ | 50/500 [00:05<00:45]{'loss': 0.2}`. How far it is need not be
-    // the record's step, for it may be the evaluation's bar.
-    let behind_bar = prefix.ends_with(']') && prefix.contains("%|");
-    if !prefix.is_empty() && !behind_bar {
+    // A leftover progress bar: `10%|█ | 50/500 [00:05<00:45]{'loss': 0.2}`. Its position need not be the
+    // record's step, because it may be the bar of an evaluation.
+    let after_bar = prefix.ends_with(']') && prefix.contains("%|");
+    if !prefix.is_empty() && !after_bar {
         if prefix.len() > MAX_PREFIX {
             return Some(None);
         }
@@ -53,8 +53,8 @@ fn record(text: &str) -> Option<Option<Reading>> {
     Some(record.is_metrics().then_some(Reading { found: record.found, bar: false }))
 }
 
-/// Whether a text is what logs put before a record: a time, a level, a logger's name, the process; or words
-/// that say that metrics follow. `Config:` does not.
+/// Whether a text is what logs print before a record (a time, a level, a logger's name, a process), or words
+/// that announce metrics. `Config:` is neither.
 fn is_log_prefix(prefix: &str, marked: bool) -> bool {
     const LEVELS: [&str; 7] = ["debug", "info", "warning", "warn", "error", "critical", "i"];
     const NAMES: [&str; 30] = [
@@ -113,7 +113,8 @@ fn is_log_prefix(prefix: &str, marked: bool) -> bool {
             .map(|word| word.trim_matches(['_', '.']))
             .filter(|word| !word.is_empty())
     };
-    // Beside a level or a process, a logger's or an actor's name may be any: `(RayTrainWorker pid=1234)`.
+    // With a level or a process id, up to two unknown words may be the name of a logger or an actor:
+    // `(RayTrainWorker pid=1234)`.
     let has_level = lower.contains("pid=") || words().any(|word| LEVELS.contains(&word));
     let mut spare = if has_level || marked { 2 } else { 0 };
     words().all(|word| {

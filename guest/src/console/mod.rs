@@ -1,19 +1,21 @@
-//! What a trainer prints, understood: metrics and tracebacks out of lines of text.
+//! Finds metrics and tracebacks in the output of a trainer.
 //!
-//! Nothing is asked of the trainer, so everything here is a guess at what a line means, and the rule is never
-//! to invent: a line counts as metrics only where it names a step, an epoch or a progress bar, or is a record
-//! whose names speak of training, and where it holds a number besides.
+//! The trainer does not cooperate, so the parser has to guess what a line means. Its rule is never to invent
+//! anything. A line counts as metrics only if it contains a number, and either names a step, an epoch or a
+//! progress bar, or is a record with the names of training metrics.
 //!
 //! # Steps
 //!
-//! A line's step is the one it prints; a progress bar prints how far it is. A line that prints none has
-//! [`MetricsLine::step_inferred`] set, and takes the step that any line, of either stream, printed last. Where
-//! none was ever printed such lines are counted: 1, 2, 3, or on from the step that [`Parser::new`] was given.
+//! A line's step is the one that it prints; for a progress bar that is its position. A line without a step
+//! takes the last step that any line printed, on either stream, and has [`MetricsLine::step_inferred`] set. As
+//! long as no line has printed a step, lines without one are numbered 1, 2, 3 and so on, or on from the step
+//! passed to [`Parser::new`].
 //!
 //! # Bounds
 //!
-//! Of a line at most 4 MiB are kept, and a longer one is no event; of a traceback at most 256 KiB. Reading
-//! takes time linear in the bytes fed, whatever they are. The events are the same wherever the bytes are cut.
+//! The parser buffers at most 4 MiB of a line and reports nothing for a longer one, and it retains at most
+//! 256 KiB of a traceback. It takes time linear in the number of bytes, whatever they are. The events do not
+//! depend on how the bytes are divided into calls.
 
 mod dict;
 mod found;
@@ -30,13 +32,13 @@ mod traceback;
 #[cfg(test)]
 mod tests;
 
-use found::Found;
-use lines::{Line, LineBuffer};
+use found::RecordMatch;
+use lines::{Line, LineSplitter};
 use traceback::{Offer, Tracebacks};
 
 use crate::value::Field;
 
-/// Which stream of the command.
+/// One of the command's output streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     /// Standard output.
@@ -48,37 +50,38 @@ pub enum Stream {
 /// Metrics found in a line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricsLine {
-    /// The step: as printed, or inferred.
+    /// The step, as printed or inferred.
     pub step: u64,
-    /// The line named no step.
+    /// Whether the line printed no step.
     pub step_inferred: bool,
-    /// The epoch, where one is named: by the line, or before a progress bar by a line of its own.
+    /// The epoch, if the line names one. For a progress bar, an earlier line of its own may have named it.
     pub epoch: Option<f64>,
-    /// Names and values as printed, integers and floats. Spaces in names are `_`; units never scale a value.
+    /// Names, and values as integers or floats. Spaces in a name become `_`; a value is never scaled by its
+    /// unit.
     pub metrics: Vec<Field>,
 }
 
 /// A traceback found in lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Traceback {
-    /// The class of the last exception of the chain, dotted as printed, or `panic` for Rust.
+    /// The class of the chain's last exception, with its module as printed; for Rust, `panic`.
     pub error_type: String,
-    /// Its message, of several lines where it has them.
+    /// The message of that exception. It may have several lines.
     pub error_message: String,
-    /// The lines themselves, without colours; the first 256 KiB of them.
+    /// The traceback's lines without escape sequences, at most 256 KiB.
     pub text: String,
 }
 
-/// Something found.
+/// Something that the parser found.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// Metrics.
     Metrics(MetricsLine),
-    /// An error.
+    /// A traceback.
     Error(Traceback),
 }
 
-/// Reads the output of one command.
+/// Parses the output of one command.
 #[derive(Default)]
 pub struct Parser {
     stdout: StreamState,
@@ -86,24 +89,24 @@ pub struct Parser {
     steps: Steps,
 }
 
-/// What is known of one stream.
+/// The state of one stream.
 #[derive(Default)]
 struct StreamState {
-    lines: LineBuffer,
+    lines: LineSplitter,
     reader: Reader,
 }
 
-/// What is known of one stream's whole lines.
+/// Reads the lines of one stream.
 #[derive(Default)]
 struct Reader {
     tracebacks: Tracebacks,
-    /// The epoch that a line of its own announced.
+    /// The epoch that the last line with nothing but an epoch announced.
     epoch: Option<f64>,
-    /// What the last metrics line printed, if it was redrawn.
-    last: Option<Found>,
+    /// The last metrics line, if it was redrawn.
+    last: Option<RecordMatch>,
 }
 
-/// The steps of lines that print none.
+/// Infers the steps of lines that print none.
 #[derive(Default)]
 struct Steps {
     printed: Option<u64>,
@@ -111,7 +114,7 @@ struct Steps {
 }
 
 impl Steps {
-    /// The step of a line, and whether it is inferred.
+    /// A line's step, and whether it is inferred.
     fn of(&mut self, printed: Option<u64>) -> (u64, bool) {
         if printed.is_some() {
             self.printed = printed;
@@ -125,16 +128,16 @@ impl Steps {
 }
 
 impl Parser {
-    /// A parser that has seen nothing yet. A resumed run's inferred steps count on from `last_step`, until a
-    /// step is printed.
+    /// A parser for the output of a command from its start. Until a step is printed, inferred steps are counted
+    /// on from `last_step`, the last step of the run that is resumed.
     pub fn new(last_step: Option<u64>) -> Self {
         let steps = Steps { printed: None, counted: last_step.unwrap_or(0) };
         Self { steps, ..Self::default() }
     }
 
-    /// Reads bytes as the command wrote them, cut anywhere, of any encoding, and returns what the lines that
-    /// ended hold. A line that a carriage return ended waits for the byte behind it, and a traceback for the
-    /// line that shows that it is over.
+    /// Takes the next bytes of a stream, of any length and encoding, and returns the events of the lines that
+    /// they complete. A line that ends in a carriage return is complete with the next byte, and a traceback
+    /// with the first line that does not belong to it.
     pub fn feed(&mut self, stream: Stream, bytes: &[u8]) -> Vec<Event> {
         let mut events = Vec::new();
         let state = match stream {
@@ -145,8 +148,8 @@ impl Parser {
         events
     }
 
-    /// The output has ended: returns what unfinished lines and tracebacks still held, standard output's
-    /// first. A traceback whose exception never came is none.
+    /// Ends the output: returns the events of unfinished lines and tracebacks, first those of standard output.
+    /// A traceback without its exception is dropped.
     pub fn finish(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         for state in [&mut self.stdout, &mut self.stderr] {
@@ -163,20 +166,20 @@ impl Reader {
         let redrawn = line.over_another || line.written_over;
         match self.tracebacks.offer(&text, redrawn, events) {
             Offer::Taken => {}
-            // A bar stood on the line when the traceback began.
-            Offer::TakenBehind(length) if !line.cut => {
+            // The traceback began on the line of a progress bar.
+            Offer::TakenAfter(length) if !line.cut => {
                 self.metrics(&text[..length], true, true, steps, events);
             }
-            Offer::TakenBehind(_) => {}
+            Offer::TakenAfter(_) => {}
             Offer::Free => {
                 if !line.cut {
                     self.metrics(&text, line.written_over, redrawn, steps, events);
                 }
             }
-            // The lines of a message may be any; those that print metrics are the trainer's, going on.
+            // A message may contain any line, but a line with metrics shows that the trainer continues.
             Offer::Message(traceback) => {
-                let goes_on = !line.cut && metrics::read(&text).is_some();
-                if goes_on {
+                let continues = !line.cut && metrics::read(&text).is_some();
+                if continues {
                     self.tracebacks.close(traceback, events);
                     self.metrics(&text, line.written_over, redrawn, steps, events);
                 } else {
@@ -202,18 +205,18 @@ impl Reader {
         if reading.bar {
             found.epoch = found.epoch.or(self.epoch);
         }
-        // What is written over is a state of something, and without a step there is no telling of what.
+        // An overwritten line shows an intermediate state, and without a step it is unknown of what.
         if written_over && found.step.is_none() {
             return;
         }
-        // Bars are redrawn by the clock too.
+        // Progress bars are also redrawn when nothing but the time has changed.
         let redrawn = redrawn && found.step.is_some();
         if redrawn && self.last.as_ref().is_some_and(|last| last.prints_same(&found)) {
             return;
         }
         self.last = redrawn.then(|| found.clone());
         let (step, step_inferred) = steps.of(found.step);
-        let Found { epoch, metrics, .. } = found;
+        let RecordMatch { epoch, metrics, .. } = found;
         events.push(Event::Metrics(MetricsLine { step, step_inferred, epoch, metrics }));
     }
 }

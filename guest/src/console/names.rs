@@ -1,14 +1,14 @@
-//! Names of metrics: which mark a step, which speak of training, and how they are written.
+//! Classifies names: which mean a step, which are training metrics, and how a name is normalized.
 
 use std::borrow::Cow;
 
-/// The longest name taken; what is longer is prose.
+/// The longest name, in bytes; anything longer is prose.
 pub(super) const MAX_NAME: usize = 128;
 
-/// What a name stands for.
+/// What a name means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Role {
-    /// A step; where several are named, the greater wins.
+    /// A step, with a priority: of several steps in a line, the one with the highest priority counts.
     Step(u8),
     /// An epoch.
     Epoch,
@@ -16,8 +16,8 @@ pub(super) enum Role {
     Other,
 }
 
-/// What a key of a record stands for. Libraries that log under a prefix (`train/global_step`) count too;
-/// `ms/step` is a rate.
+/// What a key of a record means. Some libraries add a prefix, as in `train/global_step`; but `ms/step` is a
+/// rate.
 pub(super) fn key_role(key: &str) -> Role {
     let last = match key.rsplit_once('/') {
         Some((prefix, last))
@@ -38,14 +38,14 @@ pub(super) fn key_role(key: &str) -> Role {
     }
 }
 
-/// What a name in free text stands for, judged by its last words: `Train Epoch`, `INFO step`.
+/// What a name in free text means, according to its last words: `Train Epoch`, `INFO step`.
 pub(super) fn text_role(name: &str) -> Role {
-    // `Epoch(train)`, as MMEngine has it.
+    // MMEngine prints `Epoch(train)`.
     let name = name.split('(').next().unwrap_or(name).trim_end();
     let mut words = name.rsplit(char::is_whitespace).filter(|word| !word.is_empty());
     let last = words.next().unwrap_or("");
     let role = key_role(last);
-    // `per iteration`, `max step` and their like measure or bound, they do not count.
+    // `per iteration` and `max step` are measurements or bounds, not counts.
     let measures = words.next().is_some_and(|before| {
         contains_word(
             before,
@@ -59,11 +59,11 @@ fn contains_word(word: &str, list: &[&str]) -> bool {
     list.iter().any(|entry| word.eq_ignore_ascii_case(entry))
 }
 
-/// Words that begin or end a word of a metric's name: `eval_loss`, `nll_loss`, `losses`.
+/// A word that begins or ends with one of these makes a name a metric: `eval_loss`, `nll_loss`, `losses`.
 const METRIC_PARTS: [&str; 6] =
     ["loss", "accuracy", "perplexity", "reward", "throughput", "runtime"];
 
-/// Whole words of a metric's name, digits at their end aside: `acc1`, `top5`, `f1`.
+/// Each of these words, without trailing digits, makes a name a metric: `acc1`, `top5`, `f1`.
 const METRIC_WORDS: &[&str] = &[
     "acc",
     "ppl",
@@ -110,7 +110,7 @@ const METRIC_WORDS: &[&str] = &[
     "em",
 ];
 
-/// Pairs of words: `learning_rate`, `grad norm`, `samples_per_second`.
+/// Each of these pairs of words makes a name a metric: `learning_rate`, `grad norm`, `samples_per_second`.
 const METRIC_PAIRS: &[(&str, &str)] = &[
     ("learning", "rate"),
     ("grad", "norm"),
@@ -120,14 +120,14 @@ const METRIC_PAIRS: &[(&str, &str)] = &[
     ("exact", "match"),
 ];
 
-/// Whether the name holds a word that speaks of training.
+/// Whether a name is that of a training metric.
 pub(super) fn is_metric(name: &str) -> bool {
     let mut before = "";
     words(name).any(|word| {
         let stem = word.trim_end_matches(|c: char| c.is_ascii_digit());
         let found = METRIC_PARTS.iter().any(|part| starts_or_ends(word, part))
             || METRIC_WORDS.iter().any(|entry| {
-                // Of these the digit is the point: `f1`, `r2` and `top5`.
+                // These mean a metric only with a digit: `f1`, `r2` and `top5`.
                 let needs_digit = matches!(*entry, "f" | "r" | "top");
                 stem.eq_ignore_ascii_case(entry) && (!needs_digit || stem.len() < word.len())
             })
@@ -139,13 +139,15 @@ pub(super) fn is_metric(name: &str) -> bool {
     })
 }
 
-/// Whether the name holds a word that speaks of how training goes, not of how it is set up.
+/// Whether a name is that of a training result, and not of something that is configured, such as the learning
+/// rate.
 pub(super) fn is_outcome(name: &str) -> bool {
     is_metric(name)
         && !matches!(name.to_ascii_lowercase().as_str(), "lr" | "learning_rate" | "learning rate")
 }
 
-/// Whether the name is one of a configuration, which holds a learning rate and is no metric all the same.
+/// Whether a name is typical of a configuration. A line of settings often has a learning rate, but is not
+/// metrics.
 pub(super) fn is_setting(name: &str) -> bool {
     const SETTINGS: &[&str] = &[
         "batch_size",
@@ -191,7 +193,7 @@ pub(super) fn is_setting(name: &str) -> bool {
     contains_word(name, SETTINGS)
 }
 
-/// Whether the name is one that log records carry whatever they tell of.
+/// Whether a name is common in log records of any kind, such as a timestamp.
 pub(super) fn is_bookkeeping(name: &str) -> bool {
     contains_word(
         name,
@@ -218,7 +220,7 @@ pub(super) fn is_bookkeeping(name: &str) -> bool {
     )
 }
 
-/// Names that numbers stand beside in logs, and that measure nothing.
+/// Whether a name's last word is common before a number in logs, but is not a measurement.
 pub(super) fn is_ignored(name: &str) -> bool {
     let last = name.rsplit(char::is_whitespace).next().unwrap_or(name);
     contains_word(
@@ -246,7 +248,7 @@ pub(super) fn is_ignored(name: &str) -> bool {
     )
 }
 
-/// Whether a word of the text links words to a sentence: numbers beside it are prose.
+/// Whether a word is one that connects a sentence: numbers next to it are prose.
 pub(super) fn is_prose(word: &str) -> bool {
     contains_word(
         word,
@@ -259,7 +261,7 @@ pub(super) fn is_prose(word: &str) -> bool {
     )
 }
 
-/// Whether a word after a number is its unit: `12.3 GB`, `1000 tokens/s`.
+/// Whether a word after a number is a unit: `12.3 GB`, `1000 tokens/s`.
 pub(super) fn is_unit(word: &str) -> bool {
     word.contains("/s")
         || contains_word(
@@ -284,9 +286,10 @@ fn words(name: &str) -> impl Iterator<Item = &str> {
     name.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty())
 }
 
-/// The name as a field has it: spaces become `_`, quotes and parentheses go, and so does punctuation at the
-/// ends; `elapsed time per iteration (ms)` is `elapsed_time_per_iteration_ms`. Case stays as printed. Empty
-/// where nothing remains that begins with a letter, and where it is too long for a name.
+/// Normalizes a name. Spaces become `_`; quotes, brackets and punctuation at either end are removed; case stays
+/// as printed. `elapsed time per iteration (ms)` becomes `elapsed_time_per_iteration_ms`.
+///
+/// Empty if the result does not begin with a letter or `_`, has no letter, or is too long for a name.
 pub(super) fn field_name(printed: &str) -> Cow<'_, str> {
     let is_end = |c: char| !c.is_alphanumeric() && c != '_';
     let trimmed =

@@ -1,24 +1,24 @@
-//! Numbers as they are printed.
+//! Parses numbers as trainers print them.
 
 use crate::value::Value;
 
-/// A number and the unit glued to it. The value is the number printed: units never scale it.
+/// A number and the unit directly after it. The value is the number as printed, never scaled by its unit.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Number<'a> {
     pub(super) value: Value,
     pub(super) unit: &'a str,
 }
 
-/// The longest unit that is glued to a number, such as `tokens/sec/gpu`.
+/// The longest unit directly after a number, in bytes, such as `tokens/sec/gpu`.
 const MAX_UNIT: usize = 16;
 
-/// A number that is all of `text`, without a unit.
+/// Parses all of `text` as a number without a unit.
 pub(super) fn exact(text: &str) -> Option<Value> {
     let (value, rest) = leading(text)?;
     rest.is_empty().then_some(value)
 }
 
-/// A number that is all of `text`, perhaps with a unit: `12.1ms`, `3.4%`, `36.1it/s`, `1,234`.
+/// Parses all of `text` as a number, with or without a unit: `12.1ms`, `3.4%`, `36.1it/s`, `1,234`.
 pub(super) fn with_unit(text: &str) -> Option<Number<'_>> {
     let (value, unit) = leading(text)?;
     let is_unit = |c: char| c.is_alphabetic() || matches!(c, '%' | '/' | '°' | '²');
@@ -26,14 +26,14 @@ pub(super) fn with_unit(text: &str) -> Option<Number<'_>> {
     let plausible = unit.is_empty()
         || unit.len() <= MAX_UNIT
             && unit.chars().all(is_unit)
-            // `10.ckpt` is the end of a file's name, `nano` a word, `2nd` and `3D` are no measures.
+            // `10.ckpt` is the end of a file name, `nano` is a word, `2nd` and `3D` are not measurements.
             && !printed.ends_with('.')
             && printed.ends_with(|c: char| c.is_ascii_digit())
             && !matches!(unit, "st" | "nd" | "rd" | "th" | "d" | "D");
     plausible.then_some(Number { value, unit })
 }
 
-/// The number that `text` begins with, and what follows it.
+/// Parses the number at the start of `text`; returns it and the rest.
 pub(super) fn leading(text: &str) -> Option<(Value, &str)> {
     let bytes = text.as_bytes();
     let signed = usize::from(matches!(bytes.first(), Some(b'+' | b'-')));
@@ -72,13 +72,14 @@ pub(super) fn leading(text: &str) -> Option<(Value, &str)> {
     Some((value?, rest))
 }
 
-/// Whether a comma and three digits at `at` belong to the number before: `1,234`, not `0.5,0.25`.
+/// Whether a comma and three digits at `at` continue the number before them, as in `1,234` but not in
+/// `0.5,0.25`.
 pub(super) fn is_group(bytes: &[u8], at: usize) -> bool {
     bytes.get(at) == Some(&b',')
         && bytes.len() >= at + 4
         && digits(&bytes[at + 1..bytes.len().min(at + 5)]) == 3
         && {
-            // At most three digits stand before the first comma.
+            // There are at most three digits before the first comma.
             let before =
                 bytes[..at].iter().rev().take(4).take_while(|b| b.is_ascii_digit()).count();
             let led_by = at.checked_sub(before + 1).map(|index| bytes[index]);
@@ -97,7 +98,7 @@ fn digits(bytes: &[u8]) -> usize {
     bytes.iter().take_while(|byte| byte.is_ascii_digit()).count()
 }
 
-/// The numbers that are words, in any case, as Python, C and JavaScript print them.
+/// Parses NaN and infinity, in upper or lower case, as Python, C and JavaScript print them.
 fn named(text: &str, signed: usize) -> Option<(Value, &str)> {
     let word = &text[signed..];
     let length = word.bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'_').count();
@@ -112,11 +113,12 @@ fn named(text: &str, signed: usize) -> Option<(Value, &str)> {
     Some((Value::Float(if text.starts_with('-') { -number } else { number }), rest))
 }
 
-/// A count of steps: a whole number that is not below zero.
+/// The value as a step: a non-negative integer.
 pub(super) fn as_step(value: &Value) -> Option<u64> {
     match value {
         Value::Integer(integer) => u64::try_from(*integer).ok(),
-        // JSON writers of one number type only print `10.0`. 2^53: above it, floats skip whole numbers.
+        // JSON writers with only one type of number print `10.0`. Above 2^53, floats do not represent every
+        // integer.
         Value::Float(float) => (float.fract() == 0.0
             && (0.0..9_007_199_254_740_992.0).contains(float))
         .then_some(*float as u64),
@@ -124,7 +126,7 @@ pub(super) fn as_step(value: &Value) -> Option<u64> {
     }
 }
 
-/// An epoch: any finite number that is not below zero.
+/// The value as an epoch: a finite number, 0 or more.
 pub(super) fn as_epoch(value: &Value) -> Option<f64> {
     value.as_ref().as_number().filter(|number| number.is_finite() && *number >= 0.0)
 }

@@ -1,25 +1,25 @@
-//! Pairs in free text: `step=10 loss=0.5`, `iter 10: loss 2.3`, `| lm loss: 6.5E+00 |`, progress bars.
+//! Reads pairs in free text: `step=10 loss=0.5`, `iter 10: loss 2.3`, `| lm loss: 6.5E+00 |`, progress bars.
 //!
-//! Text says many things with numbers in them. A pair counts only beside a step, an epoch or a progress bar,
-//! and only in one of three forms: `name=number`, `name: number` where no sentence goes on behind the number,
-//! and a bare `name number` on a line that speaks of training.
+//! Many lines contain numbers that are not metrics. So a pair counts only on a line with a step, an epoch or a
+//! progress bar, and only in one of three forms: `name=number`; `name: number`, unless a sentence continues
+//! after the number; and a bare `name number`, if the line also has a training metric.
 
-use super::found::{Found, MAX_METRICS};
+use super::found::{MAX_METRICS, RecordMatch};
 use super::names::{self, Role};
 use super::numbers::{self, Number};
 use super::tokens::{self, Token, Tokens};
 use crate::value::Value;
 
-/// What free text holds.
+/// What was found in free text.
 #[derive(Default)]
 pub(super) struct Reading {
     /// The step, the epoch and the pairs.
-    pub(super) found: Found,
-    /// The step stands in a progress bar.
+    pub(super) found: RecordMatch,
+    /// Whether the step is the position of a progress bar.
     pub(super) bar: bool,
 }
 
-/// How a number stands beside its name; the later, the surer.
+/// How a number follows its name, from the least to the most certain form.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Form {
     Bare,
@@ -27,42 +27,42 @@ enum Form {
     Equals,
 }
 
-/// A pair that what follows may still show to be prose.
+/// A pair that may still turn out to be prose, depending on what follows.
 struct Candidate<'a> {
     name: &'a str,
     number: Number<'a>,
     form: Form,
 }
 
-/// What reads one text.
+/// Reads one text.
 struct Reader<'a> {
     text: &'a str,
     tokens: Tokens<'a>,
-    /// Where the words are that may become a name.
+    /// Start and end of the words that may become a name.
     name: Option<(usize, usize)>,
     /// The last of these words.
     last_word: &'a str,
-    /// What stands between the name and what comes.
+    /// The connector after the name, if one was read.
     connector: Option<Form>,
-    /// The name is only the word before the connector.
+    /// The connector directly follows a word, so only that word is the name.
     glued: bool,
-    /// A bracket opened behind the name: only a number that fills it counts.
+    /// A bracket opened after the name: a number counts only if it is all of the bracket's content.
     bracketed: bool,
     candidate: Option<Candidate<'a>>,
-    /// The pairs, and whether they are bare: those count only if the line speaks of training.
+    /// The pairs, and whether each is bare. Bare pairs count only if the line has a training metric.
     pairs: Vec<(&'a str, Value, bool)>,
     step: Option<(u8, u64)>,
     progress: Option<u64>,
     bar: bool,
-    /// A bar was drawn: how far it is may follow.
+    /// A bar was drawn, and its position may follow.
     drawn: bool,
     has_description: bool,
     epoch: Option<f64>,
 }
 
-/// The step, the epoch and the pairs of a text; no pairs where there is neither step nor epoch.
+/// The step, the epoch and the pairs of a text. There are no pairs without a step or an epoch.
 pub(super) fn read(text: &str) -> Reading {
-    // A line without a digit has no step.
+    // Without a digit there is no step.
     if !text.bytes().any(|byte| byte.is_ascii_digit()) {
         return Reading::default();
     }
@@ -92,7 +92,7 @@ pub(super) fn read(text: &str) -> Reading {
 }
 
 impl<'a> Reader<'a> {
-    /// `[1,  2000] loss: 2.173`, the epoch and the batch as PyTorch's tutorial prints them.
+    /// Reads the epoch and the batch of `[1,  2000] loss: 2.173`, the format of PyTorch's tutorial.
     fn leading_brackets(&mut self) {
         let Some(inside) = self.text.trim_start().strip_prefix('[') else { return };
         let Some((inside, _)) = inside.split_once(']') else { return };
@@ -120,7 +120,7 @@ impl<'a> Reader<'a> {
             Token::Equals { glued } => self.connect(Form::Equals, glued),
             Token::Colon { glued } => self.connect(Form::Colon, glued),
             Token::Number(number) => self.number(number),
-            // `Epoch 1/5 ━━━━`: the bar is the epoch's, how far it is stands elsewhere.
+            // `Epoch 1/5 ━━━━`: the ratio is the epoch, and the bar's position comes later.
             Token::Bar(done) if self.role() != Role::Other => self.ratio(done, false),
             Token::Drawing => {
                 self.drawn = true;
@@ -148,14 +148,14 @@ impl<'a> Reader<'a> {
             }
             Token::Parenthesis => {
                 if self.candidate.is_some() && self.name.is_none() {
-                    // `loss: 2.3 (2.5)`: the average so far, or another aside.
+                    // `loss: 2.3 (2.5)`: the average so far, or another remark.
                     self.tokens.skip_parenthesis();
                 } else {
                     self.separator();
                 }
             }
             Token::Junk => {
-                self.sentence_goes_on();
+                self.sentence_continues();
                 self.forget_name();
             }
         }
@@ -165,7 +165,7 @@ impl<'a> Reader<'a> {
         let end = self.tokens.position();
         let start = end - word.len();
         match self.connector {
-            // `phase=train`: a value, which no name begins with.
+            // `phase=train`: the word is a value, and no name begins here.
             Some(Form::Equals) => return self.forget_name(),
             // `train: step 10`: a heading.
             Some(_) => self.forget_name(),
@@ -222,29 +222,33 @@ impl<'a> Reader<'a> {
         self.forget_name();
     }
 
-    /// A number beside words that mark neither step nor epoch.
+    /// Reads a number after words that mean neither a step nor an epoch.
     fn pair(&mut self, words: &'a str, number: Number<'a>) {
         let form = self.connector.unwrap_or(Form::Bare);
         let mut name = words;
         if form == Form::Bare {
             let many = words.split(' ').filter(|word| !word.is_empty()).count() > 3;
             if many || tokens::is_prose(words) {
-                // A sentence: the number before was part of it too.
-                self.sentence_goes_on();
+                // A sentence, and the number before it was part of it.
+                self.sentence_continues();
                 return self.settle();
             }
         } else if form == Form::Equals && self.glued {
             name = words.rsplit(' ').next().unwrap_or(words);
         } else {
-            name = behind_prose(words);
+            name = after_prose(words);
         }
         self.commit();
-        // `train.py:123`, `10.0.0.1:29500`: a place.
-        let place = self.glued
+        // `train.py:123`, `10.0.0.1:29500`: a line of a file, a port.
+        let location = self.glued
             && form == Form::Colon
             && self.last_word.contains('.')
             && !names::is_metric(self.last_word);
-        if !place && !name.is_empty() && name.len() <= names::MAX_NAME && !names::is_ignored(name) {
+        if !location
+            && !name.is_empty()
+            && name.len() <= names::MAX_NAME
+            && !names::is_ignored(name)
+        {
             self.candidate = Some(Candidate { name, number, form });
         }
     }
@@ -260,7 +264,7 @@ impl<'a> Reader<'a> {
                         .iter()
                         .any(|phase| name.eq_ignore_ascii_case(phase))
                 {
-                    // `Train: 3 [  50/1251 (  4%)]`, as timm prints.
+                    // timm prints `Train: 3 [  50/1251 (  4%)]`; the 3 is the epoch.
                     let epoch = numbers::as_epoch(&number.value);
                     self.take_epoch(epoch);
                     self.candidate = None;
@@ -286,7 +290,8 @@ impl<'a> Reader<'a> {
         self.forget_name();
     }
 
-    /// `200/ 2983 batches`, as PyTorch's language model prints.
+    /// Whether a unit of progress follows, as in `200/ 2983 batches`, the format of PyTorch's language model
+    /// example.
     fn counts_batches(&self) -> bool {
         let rest = self.text[self.tokens.position()..].trim_start_matches(' ');
         ["batches", "steps", "iterations", "iters"].iter().any(|unit| rest.starts_with(unit))
@@ -302,10 +307,11 @@ impl<'a> Reader<'a> {
         self.epoch = self.epoch.or(epoch);
     }
 
-    /// What came so far describes a bar: `Map (num_proc=4)` is no metric, `loss: 0.5` is.
+    /// A bar follows, so the pairs so far are its description: `Map (num_proc=4)` is not a metric, `loss: 0.5`
+    /// is.
     fn described(&mut self) {
         self.commit();
-        // Once is enough, and on a line of nothing but bars all that linear time allows.
+        // Only for the first bar: on a line of many bars, doing this for each would take quadratic time.
         if !self.has_description {
             self.has_description = true;
             self.pairs.retain(|(name, ..)| names::is_metric(name));
@@ -322,9 +328,9 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Words stand behind the candidate's number. Beside `=` they do not matter, and beside `:` only where
-    /// the name does not speak of training: `took: 3 people`.
-    fn sentence_goes_on(&mut self) {
+    /// Words follow the candidate's number. They do not matter after `=`. After `:` they show that the pair is
+    /// prose, as in `took: 3 people`, unless the name is that of a training metric.
+    fn sentence_continues(&mut self) {
         if let Some(candidate) = &self.candidate {
             let sure = match candidate.form {
                 Form::Equals => true,
@@ -337,14 +343,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Judges the candidate by the words behind its number.
+    /// Accepts or rejects the candidate, depending on the words after its number.
     fn settle(&mut self) {
         if let Some((start, end)) = self.name
             && self.connector.is_none()
         {
             let words = self.text[start..end].trim();
             if !names::is_unit(words) {
-                self.sentence_goes_on();
+                self.sentence_continues();
             }
         }
         self.commit();
@@ -373,20 +379,20 @@ impl<'a> Reader<'a> {
 
     fn reading(self) -> Reading {
         let any = |test: fn(&str) -> bool| self.pairs.iter().any(|(name, ..)| test(name));
-        let speaks_of_training = any(names::is_metric);
-        let mut found = Found::default();
+        let has_metric = any(names::is_metric);
+        let mut found = RecordMatch::default();
         found.step = self.step.map(|(_, step)| step).or(self.progress);
         found.epoch = self.epoch;
         let marked = self.step.is_some() || self.epoch.is_some() || self.bar;
-        // Progress that is no bar may be of anything: `[3/10] Compiling`.
-        let counts = marked || self.progress.is_some() && speaks_of_training;
-        // `epoch=10 lr=0.1 batch_size=32` is how a run is set up, not how it goes.
-        let set_up =
+        // Progress without a bar may be anything: `[3/10] Compiling`.
+        let counts = marked || self.progress.is_some() && has_metric;
+        // `epoch=10 lr=0.1 batch_size=32` is a configuration.
+        let is_configuration =
             self.step.is_none() && !self.bar && any(names::is_setting) && !any(names::is_outcome);
-        if counts && !set_up {
+        if counts && !is_configuration {
             for (name, value, bare) in self.pairs {
-                // Of two with one name the first is the one whose heading is the line's.
-                if (!bare || speaks_of_training) && !found.has(name) {
+                // Of two pairs with the same name, the first belongs to the line's own heading.
+                if (!bare || has_metric) && !found.has(name) {
                     found.add(name, value);
                 }
             }
@@ -395,10 +401,10 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The words behind the last one that links a sentence: `with final loss` is `final loss`. None where there
-/// are too many for a name.
-fn behind_prose(words: &str) -> &str {
-    // `number of skipped iterations`: within a name these link words too.
+/// The words after the last one that connects a sentence: of `with final loss`, `final loss`. Empty if they are
+/// too many for a name.
+fn after_prose(words: &str) -> &str {
+    // These words also occur inside names: `number of skipped iterations`.
     let links = |word: &str| names::is_prose(word) && !matches!(word, "of" | "over" | "in" | "to");
     let mut start = 0;
     for (at, _) in words.match_indices(' ') {

@@ -1,40 +1,40 @@
-//! Rust's panics, as the standard library prints them: since 1.73 with the message on a line of its own,
-//! before that in quotes on the first line; since 1.90 with the thread's number.
+//! Reads Rust's panics as the standard library prints them. Since Rust 1.73 the message has a line of its own;
+//! before, it was in quotes on the first line. Since 1.90 the thread's number is printed too.
 
 use super::traceback::{self, Body, Step};
 
-/// How a panic's error type reads.
+/// The error type of a panic.
 const ERROR_TYPE: &str = "panic";
 
-/// Where a panic is.
+/// How much of a panic was read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// The message must follow.
+    /// The first line; the message must follow.
     Begun,
-    /// The message may have more lines.
+    /// A line of the message; more may follow.
     Message,
-    /// The message began in quotes that are still open.
+    /// The beginning of a quoted message; its end must follow.
     Quoted,
-    /// A note or a backtrace may follow.
+    /// The whole message; a note or a backtrace may follow.
     Ended,
-    /// The backtrace's frames.
+    /// The heading of the backtrace or one of its frames.
     Backtrace,
 }
 
-/// A panic as far as it was read.
+/// A panic that is being read.
 pub(super) struct Panic {
     phase: Phase,
 }
 
 impl Panic {
-    /// A panic of whose first line `rest` stands behind `panicked at `.
+    /// Begins a panic; `rest` is the text after `panicked at ` in its first line.
     pub(super) fn new(rest: &str, body: &mut Body) -> Self {
         let phase = match rest.strip_prefix('\'') {
             None => {
                 body.error_type = ERROR_TYPE.to_owned();
                 Phase::Begun
             }
-            Some(message) => match before_place(message) {
+            Some(message) => match before_location(message) {
                 Some(message) => {
                     body.raise(ERROR_TYPE, message);
                     Phase::Ended
@@ -48,7 +48,7 @@ impl Panic {
         Self { phase }
     }
 
-    /// Quotes that never close are not a panic's.
+    /// Whether this is a panic. Without a closing quote it is not.
     pub(super) fn is_complete(&self) -> bool {
         self.phase != Phase::Quoted
     }
@@ -60,16 +60,20 @@ impl Panic {
         let phase = self.phase;
         match phase {
             Phase::Begun => {
-                body.go_on(line);
+                body.add_message_line(line);
                 self.phase = Phase::Message;
                 Step::Taken
             }
             Phase::Quoted => {
-                let message = before_place(line);
+                let message = before_location(line);
                 if message.is_some() {
                     self.phase = Phase::Ended;
                 }
-                if body.go_on(message.unwrap_or(line)) { Step::Taken } else { Step::Over }
+                if body.add_message_line(message.unwrap_or(line)) {
+                    Step::Taken
+                } else {
+                    Step::Over
+                }
             }
             _ if line.starts_with("note: ") => Step::Last,
             Phase::Backtrace if line.starts_with([' ', '\t']) => Step::Taken,
@@ -87,7 +91,7 @@ impl Panic {
     }
 }
 
-/// Where in a line a panic begins, and what stands behind `panicked at `.
+/// If a panic begins in the line: where, and the text after `panicked at `.
 pub(super) fn header(line: &str) -> Option<(usize, &str)> {
     let (before, rest) = line.split_once(" panicked at ")?;
     let start = before.rfind("thread '")?;
@@ -100,18 +104,18 @@ pub(super) fn header(line: &str) -> Option<(usize, &str)> {
         _ => name,
     };
     let is_panic = name.ends_with('\'')
-        && (rest.starts_with('\'') || rest.trim_end().strip_suffix(':').is_some_and(is_place));
+        && (rest.starts_with('\'') || rest.trim_end().strip_suffix(':').is_some_and(is_location));
     is_panic.then_some((start, rest.trim_end()))
 }
 
-/// What stands before the quote and the place that end an old panic's message: `', src/main.rs:1:2`.
-fn before_place(line: &str) -> Option<&str> {
-    let (message, place) = line.trim_end().rsplit_once("', ")?;
-    is_place(place).then_some(message)
+/// The end of an old panic's message, before the closing quote and the location: `', src/main.rs:1:2`.
+fn before_location(line: &str) -> Option<&str> {
+    let (message, location) = line.trim_end().rsplit_once("', ")?;
+    is_location(location).then_some(message)
 }
 
-/// `src/main.rs:1:2`
-fn is_place(text: &str) -> bool {
+/// Whether the text is a location such as `src/main.rs:1:2`.
+fn is_location(text: &str) -> bool {
     let mut parts = text.rsplitn(3, ':');
     let numbers = (&mut parts).take(2).filter(|part| traceback::exactly_digits(part)).count();
     numbers == 2 && parts.next().is_some_and(|file| !file.is_empty())

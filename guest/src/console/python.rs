@@ -1,36 +1,36 @@
-//! Python's tracebacks, as the `traceback` module of Python 3.9 to 3.14 prints them.
+//! Reads Python's tracebacks as the `traceback` module of Python 3.9 to 3.14 prints them.
 
 use super::traceback::{self, Body, Step};
 
 const HEADER: &str = "Traceback (most recent call last):";
 
-/// What stands between the exceptions of a chain.
+/// The lines between the exceptions of a chain.
 const CHAINS: [&str; 2] = [
     "During handling of the above exception, another exception occurred:",
     "The above exception was the direct cause of the following exception:",
 ];
 
-/// Where a traceback is.
+/// How much of a traceback was read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Frames, at least one; then the exception.
+    /// Frames; at least one must come before the exception.
     Frames { seen: bool },
-    /// The exception came: its message may have more lines.
+    /// The exception; its message may have more lines.
     Message,
-    /// A blank line came: a chain may go on.
+    /// A blank line; a chain may follow.
     Between,
-    /// A chain goes on: the next traceback must follow.
+    /// The line that continues a chain; the next traceback must follow.
     Chained,
-    /// The exceptions that an exception group holds.
+    /// The members of an exception group.
     Members,
 }
 
-/// A Python traceback as far as it was read.
+/// A Python traceback that is being read.
 pub(super) struct Python {
     phase: Phase,
-    /// An exception group's lines begin with `  | `.
+    /// Whether it is that of an exception group, whose lines begin with `  | `.
     group: bool,
-    /// A syntax error of the program itself has one frame and no header.
+    /// Whether it is that of a syntax error in the program itself, which has one frame and no header.
     of_syntax: bool,
 }
 
@@ -39,19 +39,19 @@ impl Python {
         Self { phase: Phase::Frames { seen: false }, group, of_syntax: false }
     }
 
-    /// One that began with [`is_syntax_frame`].
+    /// Begins the traceback of a syntax error, at an [`is_syntax_frame`] line.
     pub(super) fn of_syntax() -> Self {
         Self { phase: Phase::Frames { seen: true }, group: false, of_syntax: true }
     }
 
-    /// An exception came.
+    /// Whether the exception was read.
     pub(super) fn is_complete(&self, body: &Body) -> bool {
         !body.error_type.is_empty()
     }
 
     pub(super) fn line(&mut self, line: &str, redrawn: bool, body: &mut Body) -> Step {
         if redrawn {
-            // Bars are redrawn between frames, and after a caught exception.
+            // A progress bar can be redrawn between two frames, or after an exception that was caught.
             return match self.phase {
                 Phase::Frames { .. } => Step::Stray,
                 _ => Step::Over,
@@ -107,7 +107,7 @@ impl Python {
         if line.starts_with([' ', '\t']) || line.is_empty() {
             let seen = seen || is_frame(line);
             self.phase = Phase::Frames { seen };
-            // What only mentions the words has no frame behind them.
+            // A text that only mentions the header has no frame after it.
             return if seen { Step::Taken } else { Step::Over };
         }
         if !seen || header(line).is_some() {
@@ -119,34 +119,35 @@ impl Python {
                 self.phase = Phase::Message;
                 Step::Taken
             }
-            // One frame and something else is no error that Python prints.
+            // Python prints nothing else after the frame of a syntax error.
             _ if self.of_syntax => Step::Over,
             _ => Step::Stray,
         }
     }
 }
 
-/// Where in a line a traceback's header begins, which ends the line; and whether it is an exception group's.
+/// If the line ends in a traceback's header: where the header begins, and whether it is an exception group's.
 pub(super) fn header(line: &str) -> Option<(usize, bool)> {
     let before = line.trim_end().strip_suffix(HEADER)?;
     match before.strip_suffix("+ Exception Group ") {
-        // The group's own indentation is no tag.
+        // The group's own indentation is not part of the tag.
         Some(before) => Some((before.len() - indentation(before), true)),
         None => Some((before.len(), false)),
     }
 }
 
-/// How many spaces at the end of a tag indent an exception group: two at most.
+/// How many spaces at the end of a tag are the indentation of an exception group: at most two.
 fn indentation(before: &str) -> usize {
     (before.len() - before.trim_end_matches(' ').len()).min(2)
 }
 
-/// Whether the line names a frame's file, within an exception group's margin too.
+/// Whether the line begins a frame, also in the margin of an exception group.
 pub(super) fn is_frame(line: &str) -> bool {
     line.trim_start_matches([' ', '|', '\t']).starts_with("File \"")
 }
 
-/// Whether the line names a file and a line, but no function: so a syntax error of the program itself begins.
+/// Whether the line names a file and a line but no function, which is how the traceback of a syntax error in
+/// the program itself begins.
 pub(super) fn is_syntax_frame(line: &str) -> bool {
     line.starts_with("  File \"")
         && line
@@ -158,7 +159,7 @@ fn is_syntax_error(class: &str) -> bool {
     matches!(class, "SyntaxError" | "IndentationError" | "TabError")
 }
 
-/// The class and the message of the line that ends a traceback.
+/// The class and the message in the line that ends a traceback.
 fn exception(line: &str) -> Option<(&str, &str)> {
     let (class, message) = match line.split_once(':') {
         Some((class, message)) if message.is_empty() || message.starts_with(' ') => {
@@ -173,7 +174,7 @@ fn exception(line: &str) -> Option<(&str, &str)> {
                 && part.chars().all(|c| c.is_alphanumeric() || c == '_')
     };
     let is_level = matches!(class, "DEBUG" | "INFO" | "WARNING" | "WARN" | "ERROR" | "CRITICAL");
-    // Classes begin with a capital, but for some of the library's: `struct.error`, `socket.timeout`.
+    // Class names begin with a capital, except some in the standard library: `struct.error`, `socket.timeout`.
     let is_class = class.contains('.') || class.starts_with(|c: char| c.is_uppercase() || c == '_');
     (is_class && !is_level && class.split('.').all(is_identifier)).then_some((class, message))
 }

@@ -1,4 +1,4 @@
-//! Samples as the frameworks print them, and what no line may become.
+//! Samples of what frameworks print, and lines that must not become events.
 
 use super::*;
 use crate::value::Value;
@@ -20,7 +20,7 @@ fn events_after(last_step: Option<u64>, text: &str) -> Vec<Event> {
     events
 }
 
-/// Each event on a line: `step 10 epoch 1 loss=2.5 lr=0.1`, with `~` before an inferred step.
+/// Each event as one line: `step 10 epoch 1 loss=2.5 lr=0.1`, with `~` before an inferred step.
 fn shown(events: &[Event]) -> Vec<String> {
     events.iter().map(show).collect()
 }

@@ -1,50 +1,50 @@
-//! Free text cut into what pairs are made of, from left to right, without going back.
+//! Splits free text into tokens, from left to right and without backtracking.
 
 use super::names;
 use super::numbers::{self, Number};
 use crate::value::Value;
 
-/// What Keras, rich and tqdm draw bars with.
+/// The characters of which Keras, rich and tqdm draw progress bars.
 const DRAWN: [char; 5] = ['━', '╸', '╺', '─', '█'];
 
-/// A piece of text.
+/// A token.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Token<'a> {
-    /// Characters that may be (part of) a name.
+    /// A name, or a part of one.
     Word(&'a str),
     /// A unit in parentheses that belongs to the name before it: `(ms)`.
     NameUnit(&'a str),
-    /// `=`; whether it follows its name without a space.
+    /// `=`, and whether it follows its name without a space.
     Equals { glued: bool },
-    /// `:`; whether it follows its name without a space.
+    /// `:`, and whether it follows its name without a space.
     Colon { glued: bool },
     /// A number.
     Number(Number<'a>),
-    /// How far a progress bar is: `450/1000 [`, `100/100 ━━`, `450it [`.
+    /// The position of a progress bar: `450/1000 [`, `100/100 ━━`, `450it [`.
     Bar(u64),
-    /// How far something is: `100/500`; whether it stands in brackets: `[100/500`.
+    /// A progress such as `100/500`, and whether it begins a bracket: `[100/500`.
     Ratio { done: u64, bracketed: bool },
     /// The percentage before a progress bar: `45%|`.
     Percentage,
-    /// What a progress bar is drawn with: `━━━━╸`.
+    /// The drawing of a progress bar: `━━━━╸`.
     Drawing,
-    /// `,` `|` `;` ` - ` and their like, and closing brackets.
+    /// `,`, `|`, `;`, ` - ` or a similar separator, or a closing bracket.
     Separator,
     /// An opening bracket.
     Open,
     /// An opening parenthesis.
     Parenthesis,
-    /// A path, an address, a version, a date, a call: nothing that a pair could be made of.
+    /// Anything that cannot be part of a pair: a path, an address, a version, a date, a call.
     Junk,
 }
 
-/// Reads tokens off a text.
+/// An iterator over the tokens of a text.
 pub(super) struct Tokens<'a> {
     text: &'a str,
     at: usize,
-    /// The token before ended where the next one begins.
+    /// Whether the previous token ended where the next one begins.
     glued: bool,
-    /// Where the chunk read last ends: looked for once, so that `a:a:a:` takes linear time.
+    /// Where the current chunk ends. It is searched only once, so that `a:a:a:` takes linear time.
     chunk_end: usize,
 }
 
@@ -53,17 +53,17 @@ impl<'a> Tokens<'a> {
         Self { text, at: 0, glued: false, chunk_end: 0 }
     }
 
-    /// Where the next token is looked for.
+    /// The position after the last token.
     pub(super) fn position(&self) -> usize {
         self.at
     }
 
-    /// What the next token begins with.
+    /// The next character that is not a space.
     pub(super) fn next_character(&self) -> Option<char> {
         self.text[self.at..].trim_start_matches(' ').chars().next()
     }
 
-    /// Goes on behind the parenthesis that closes the one just read, or to the end of the text.
+    /// Skips to after the parenthesis that closes the one just read, or to the end of the text.
     pub(super) fn skip_parenthesis(&mut self) {
         let mut depth = 1_u32;
         while let Some(found) = memchr::memchr2(b'(', b')', &self.text.as_bytes()[self.at..]) {
@@ -90,12 +90,12 @@ impl<'a> Tokens<'a> {
         taken
     }
 
-    /// An opening parenthesis: a name's unit, a call's, or one that merely sets apart.
+    /// Reads an opening parenthesis: that of a name's unit, of a call, or any other.
     fn parenthesis(&mut self, glued: bool) -> Token<'a> {
-        /// `(tokens/s)`
-        const LONGEST: usize = 12;
+        /// The longest unit, in bytes, such as `tokens/s`.
+        const MAX_UNIT: usize = 12;
         let rest = self.rest().as_bytes();
-        let inner = rest[1..].iter().take(LONGEST);
+        let inner = rest[1..].iter().take(MAX_UNIT);
         let length =
             inner.take_while(|b| b.is_ascii_alphabetic() || matches!(b, b'/' | b'%')).count();
         if length > 0 && rest.get(length + 1) == Some(&b')') {
@@ -103,7 +103,7 @@ impl<'a> Tokens<'a> {
         }
         self.at += 1;
         if glued {
-            // `Namespace(lr=0.1)`: what is inside belongs to the call.
+            // `Namespace(lr=0.1)`: a call, whose arguments are not metrics.
             self.skip_parenthesis();
             return Token::Junk;
         }
@@ -123,7 +123,7 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    /// Whatever begins with a sign, a digit or a point.
+    /// Reads a chunk that begins with a sign, a digit, a point, or a letter of NaN or infinity.
     fn numeric(&mut self, chunk: &'a str) -> Token<'a> {
         if let Some((done, length)) = ratio(self.rest()) {
             self.at += length;
@@ -134,7 +134,7 @@ impl<'a> Tokens<'a> {
             };
         }
         let number = chunk.trim_end_matches([':', '.']);
-        // `1.` is a number, `1.:` too; a second point ends a sentence.
+        // `1.` and `1.:` are numbers; a point at the end of the text, or a second one, ends a sentence.
         let point = chunk[number.len()..].starts_with('.') && !number.contains('.');
         let ends_sentence = point && self.rest()[number.len() + 1..].trim_start().is_empty();
         let number = if point && !ends_sentence { &chunk[..=number.len()] } else { number };
@@ -158,8 +158,8 @@ impl<'a> Tokens<'a> {
         Token::Number(found)
     }
 
-    /// Whether a bar is drawn next: tqdm's brackets begin with a time, Keras' are drawn with `=`, newer
-    /// ones with lines.
+    /// Whether a progress bar follows: tqdm's brackets begin with a time, Keras's contain `=`, and newer bars
+    /// are drawn with lines.
     fn bar_follows(&self) -> bool {
         let mut next = self.rest().trim_start_matches(' ').chars();
         match next.next() {
@@ -168,7 +168,7 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    /// A chunk that begins with none of the characters that stand for themselves.
+    /// Reads a chunk that begins with none of the characters that are tokens by themselves.
     fn word(&mut self, chunk: &'a str) -> Token<'a> {
         let begins = chunk.starts_with(|c: char| c.is_alphabetic() || c == '_');
         if !begins {
@@ -178,7 +178,7 @@ impl<'a> Tokens<'a> {
         let Some(end) = memchr::memchr2(b'=', b':', chunk.as_bytes()) else {
             return Token::Word(self.take(chunk.len()));
         };
-        // `a==b`, `a!=b`, `a+=1`: no pair.
+        // `a==b`, `a!=b` and `a+=1` are not pairs.
         let after = chunk.as_bytes().get(end + 1);
         let is_operator = chunk.as_bytes()[end] == b'='
             && (after == Some(&b'=') || chunk[..end].ends_with(['!', '<', '>', '+', '-', '*']));
@@ -245,7 +245,7 @@ impl<'a> Iterator for Tokens<'a> {
     }
 }
 
-/// `nan`, `inf` and their like, perhaps before a colon or a point.
+/// Whether a chunk is NaN or infinity, with or without a colon or a point after it.
 fn is_not_finite(chunk: &str) -> bool {
     numbers::leading(chunk).is_some_and(|(_, rest)| matches!(rest, "" | "." | ":"))
 }
@@ -257,7 +257,7 @@ fn is_dash(chunk: &str) -> bool {
     )
 }
 
-/// Where the characters end that hold together. A comma within a number is one of them.
+/// Where the first chunk of `rest` ends: at a space or a separator, except at a comma inside a number.
 fn chunk_end(rest: &str) -> usize {
     let bytes = rest.as_bytes();
     let ends = |byte: u8| {
@@ -274,7 +274,7 @@ fn chunk_end(rest: &str) -> usize {
     }
 }
 
-/// `100/500`, `100/ 500` or `100 / 500` that the text begins with: the first number, and how long it is.
+/// If the text begins with `100/500`, `100/ 500` or `100 / 500`: the first number, and the length of all of it.
 fn ratio(text: &str) -> Option<(u64, usize)> {
     let (done, rest) = whole(text)?;
     let spaced = rest.trim_start_matches(' ');
@@ -284,13 +284,13 @@ fn ratio(text: &str) -> Option<(u64, usize)> {
         .starts_with(|c: char| c.is_alphanumeric() || matches!(c, '.' | '/' | '-' | '_'))
         || rest == "."
         || rest.starts_with(". ");
-    // `12:00/13:00`: no count of anything.
+    // `12:00/13:00` is not a ratio.
     let is_time =
         rest.strip_prefix(':').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
     (ends && !is_time).then_some((done, text.len() - rest.len()))
 }
 
-/// A whole number that the text begins with, and what follows it.
+/// Parses the non-negative integer at the start of the text; returns it and the rest.
 fn whole(text: &str) -> Option<(u64, &str)> {
     match numbers::leading(text)? {
         (Value::Integer(integer), rest) => Some((u64::try_from(integer).ok()?, rest)),
@@ -298,7 +298,7 @@ fn whole(text: &str) -> Option<(u64, &str)> {
     }
 }
 
-/// Whether the word begins a sentence's part: see [`names::is_prose`].
+/// Whether any of the words connects a sentence; see [`names::is_prose`].
 pub(super) fn is_prose(words: &str) -> bool {
     words.split(' ').any(names::is_prose)
 }

@@ -1,58 +1,58 @@
-//! Tracebacks among other lines: where one begins, which lines are its own, and when it is over.
+//! Finds tracebacks between other lines: where one begins, which lines belong to it, and where it ends.
 //!
-//! Launchers put a tag before each line (`[rank0]: `), and then the lines of several processes mix. A
-//! traceback whose tag repeats takes only the lines that carry it; one without a tag takes what comes.
+//! Launchers print a tag before each line (`[rank0]: `) and mix the lines of several processes. If a
+//! traceback's tag repeats, only lines with that tag belong to it. If it has no tag, any line may belong to it.
 
 use super::panics::{self, Panic};
 use super::python::{self, Python};
 use super::{Event, Traceback};
 
-/// The most that is kept of one traceback's lines, in bytes.
+/// How much of a traceback's text is retained, in bytes.
 const MAX_TEXT: usize = 256 << 10;
 
-/// The most that is kept of one message, in bytes.
+/// How much of a message is retained, in bytes.
 const MAX_MESSAGE: usize = 64 << 10;
 
-/// Tracebacks that are open at once on one stream; when more begin, the oldest is closed.
+/// How many tracebacks can be open at once on one stream. When another begins, the oldest is closed.
 const MAX_OPEN: usize = 8;
 
-/// A longer text before a traceback's first line is no tag.
+/// The longest tag before a traceback's first line, in bytes.
 const MAX_TAG: usize = 64;
 
-/// Lines that may pass by before an open traceback counts as over.
+/// How many lines of other output may come in a row before an open traceback is closed.
 const MAX_STRAYS: u32 = 100;
 
-/// Lines that a message may have: what goes on after that is other output.
+/// How many lines a message may have. Further lines are other output.
 const MAX_MESSAGE_LINES: u32 = 200;
 
-/// What a traceback makes of a line.
+/// How a line relates to an open traceback.
 pub(super) enum Step {
-    /// The line is the traceback's.
+    /// The line belongs to the traceback.
     Taken,
-    /// The line is the traceback's last.
+    /// The line is the last of the traceback.
     Last,
-    /// The line may go on with the message.
+    /// The line may continue the message.
     Message,
-    /// The line is not the traceback's, which goes on.
+    /// The line does not belong to the traceback, which continues.
     Stray,
-    /// The traceback was over before the line.
+    /// The traceback ended before the line.
     Over,
 }
 
-/// What became of a line.
+/// Where a line belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Offer {
-    /// It belongs to no traceback.
+    /// To no traceback.
     Free,
-    /// It belongs to a traceback.
+    /// To a traceback.
     Taken,
-    /// It belongs to a traceback but for this many bytes at its beginning.
-    TakenBehind(usize),
-    /// It may go on with the message of this traceback, for [`Tracebacks::take_message`].
+    /// To a traceback, except for this many bytes at its beginning.
+    TakenAfter(usize),
+    /// Perhaps to the message of the traceback with this index; see [`Tracebacks::take_message`].
     Message(usize),
 }
 
-/// What is kept of a traceback.
+/// The content of a traceback.
 #[derive(Default)]
 pub(super) struct Body {
     pub(super) error_type: String,
@@ -63,7 +63,7 @@ pub(super) struct Body {
 }
 
 impl Body {
-    /// The exception, in place of any before it.
+    /// Sets the exception; it replaces an earlier one of the chain.
     pub(super) fn raise(&mut self, error_type: &str, message: &str) {
         self.error_type.clear();
         push_bounded(&mut self.error_type, error_type, MAX_MESSAGE);
@@ -72,8 +72,8 @@ impl Body {
         push_bounded(&mut self.message, message, MAX_MESSAGE);
     }
 
-    /// One more line of the message; false where it has too many.
-    pub(super) fn go_on(&mut self, line: &str) -> bool {
+    /// Adds a line to the message; false if the message has reached its maximum number of lines.
+    pub(super) fn add_message_line(&mut self, line: &str) -> bool {
         self.message_lines += 1;
         if self.message_lines > 1 {
             push_bounded(&mut self.message, "\n", MAX_MESSAGE);
@@ -83,7 +83,7 @@ impl Body {
     }
 
     fn push(&mut self, line: &str) {
-        // Once a line did not fit, later ones that would are left out too: the text has no holes.
+        // After the first line that does not fit, shorter ones are left out too, so that the text has no gaps.
         if !self.full {
             if !self.text.is_empty() {
                 self.text.push('\n');
@@ -94,13 +94,13 @@ impl Body {
     }
 }
 
-/// Appends as much as fits.
+/// Appends as much of `more` as fits into `bound` bytes.
 fn push_bounded(text: &mut String, more: &str, bound: usize) {
     let room = bound.saturating_sub(text.len());
     text.push_str(&more[..more.floor_char_boundary(room)]);
 }
 
-/// Whose traceback.
+/// The language of a traceback.
 enum Kind {
     Python(Python),
     Panic(Panic),
@@ -108,19 +108,20 @@ enum Kind {
 
 /// An open traceback.
 struct Open {
-    /// What stands before each line.
+    /// The text before each line.
     tag: String,
-    /// The tag was seen on the first line only: it may be that line's own.
+    /// Only the first line has had the tag so far, so it may belong to that line only.
     tag_is_new: bool,
+    /// How many lines of other output came since the last line of the traceback.
     strays: u32,
     kind: Kind,
     body: Body,
 }
 
 impl Open {
-    /// The line without the tag, if it carries it.
+    /// The line without the tag, if it has the tag.
     fn own<'a>(&self, text: &'a str) -> Option<&'a str> {
-        // A blank line's tag may have lost its space.
+        // The tag of a blank line may lack its trailing space.
         let (tag, space) = self.tag.split_at(self.tag.trim_end().len());
         let untagged = text.strip_prefix(tag)?;
         Some(untagged.strip_prefix(space).unwrap_or(untagged))
@@ -137,7 +138,7 @@ impl Open {
         }
     }
 
-    /// A line passed by that is not this traceback's.
+    /// Counts a line that does not belong to this traceback.
     fn passed_by(&mut self) -> Step {
         self.strays += 1;
         if self.strays > MAX_STRAYS { Step::Over } else { Step::Stray }
@@ -162,7 +163,7 @@ pub(super) struct Tracebacks {
 }
 
 impl Tracebacks {
-    /// Offers a line; tracebacks that are over by it become events.
+    /// Decides where a line belongs. Tracebacks that it shows to have ended become events.
     pub(super) fn offer(&mut self, text: &str, redrawn: bool, events: &mut Vec<Event>) -> Offer {
         let beginning = Beginning::of(text);
         if self.open.is_empty() && beginning.is_none() {
@@ -170,7 +171,7 @@ impl Tracebacks {
         }
         if let Some(owner) = self.owner(text, beginning.as_ref(), events) {
             self.pass_by(owner, events);
-            // Closing others may have moved it.
+            // The owner may have moved when others were closed, but it is still the last one.
             if let Some(offer) = self.offer_to_owner(text, redrawn, events) {
                 return offer;
             }
@@ -183,28 +184,28 @@ impl Tracebacks {
         }
     }
 
-    /// Takes a line that [`Tracebacks::offer`] said may go on with a message.
+    /// Adds a line to the message, after [`Tracebacks::offer`] returned [`Offer::Message`].
     pub(super) fn take_message(&mut self, index: usize, text: &str, events: &mut Vec<Event>) {
         let open = &mut self.open[index];
         let line = open.own(text).unwrap_or(text);
-        let goes_on = open.body.go_on(line);
+        let continues = open.body.add_message_line(line);
         open.body.push(text);
-        if !goes_on {
+        if !continues {
             self.close(index, events);
         }
     }
 
-    /// The traceback is over.
+    /// Ends a traceback.
     pub(super) fn close(&mut self, index: usize, events: &mut Vec<Event>) {
         events.extend(self.open.remove(index).event());
     }
 
-    /// The stream is over.
+    /// Ends the stream.
     pub(super) fn finish(&mut self, events: &mut Vec<Event>) {
         events.extend(self.open.drain(..).filter_map(Open::event));
     }
 
-    /// The open traceback whose line this is, which is moved to the end.
+    /// The open traceback to which the line belongs; it is moved to the end.
     fn owner(
         &mut self,
         text: &str,
@@ -218,7 +219,8 @@ impl Tracebacks {
         } else if let Some(index) = self.open.iter().position(|open| open.tag_is_new)
             && python::is_frame(text)
         {
-            // The tag was the first line's own, as loggers print one. Another without a tag is over then.
+            // Only the first line has the tag, because a logger printed it. Now that this traceback has no tag,
+            // any other without a tag has ended.
             self.open[index].tag.clear();
             self.open[index].tag_is_new = false;
             let open = self.open.remove(index);
@@ -235,7 +237,7 @@ impl Tracebacks {
         Some(self.open.len() - 1)
     }
 
-    /// The line passes by all but its owner.
+    /// Counts the line in all tracebacks but its owner.
     fn pass_by(&mut self, owner: usize, events: &mut Vec<Event>) {
         let mut index = 0;
         let mut owner = owner;
@@ -249,7 +251,7 @@ impl Tracebacks {
         }
     }
 
-    /// Offers a line to its owner, the last of the open ones; none where that one is over.
+    /// Offers a line to its owner, which is the last of the open tracebacks; none if that one has ended.
     fn offer_to_owner(
         &mut self,
         text: &str,
@@ -283,9 +285,9 @@ impl Tracebacks {
         if self.open.len() == MAX_OPEN {
             self.close(0, events);
         }
-        let Beginning { behind, tag, kind } = beginning;
+        let Beginning { offset, tag, kind } = beginning;
         let mut body = Body::default();
-        body.push(&text[behind..]);
+        body.push(&text[offset..]);
         let kind = match kind {
             Begins::Python { group } => Kind::Python(Python::new(group)),
             Begins::SyntaxError => Kind::Python(Python::of_syntax()),
@@ -298,14 +300,14 @@ impl Tracebacks {
             kind,
             body,
         });
-        if behind > 0 { Offer::TakenBehind(behind) } else { Offer::Taken }
+        if offset > 0 { Offer::TakenAfter(offset) } else { Offer::Taken }
     }
 }
 
 /// The first line of a traceback.
 struct Beginning<'a> {
-    /// How many bytes before it are other output.
-    behind: usize,
+    /// Where in the line it begins, in bytes; other output comes before.
+    offset: usize,
     tag: &'a str,
     kind: Begins<'a>,
 }
@@ -315,7 +317,7 @@ enum Begins<'a> {
         group: bool,
     },
     SyntaxError,
-    /// With what stands behind `panicked at `.
+    /// With the text after `panicked at `.
     Panic(&'a str),
 }
 
@@ -326,29 +328,29 @@ impl<'a> Beginning<'a> {
         } else if let Some((start, rest)) = panics::header(text) {
             (start, Begins::Panic(rest))
         } else if python::is_syntax_frame(text) {
-            return Some(Self { behind: 0, tag: "", kind: Begins::SyntaxError });
+            return Some(Self { offset: 0, tag: "", kind: Begins::SyntaxError });
         } else {
             return None;
         };
         let tag = &text[..start];
         let end = tag.trim_end();
         if end.chars().all(|c| matches!(c, ' ' | '|')) {
-            // Indented, if only as an exception group's member, or nothing at all.
-            return Some(Self { behind: 0, tag: "", kind });
+            // No tag: nothing, indentation, or the margin of an exception group.
+            return Some(Self { offset: 0, tag: "", kind });
         }
-        // A progress bar that was left standing.
+        // A leftover progress bar.
         if end.ends_with(']') && ["%|", "it/s", "s/it"].iter().any(|part| end.contains(part)) {
-            return Some(Self { behind: start, tag: "", kind });
+            return Some(Self { offset: start, tag: "", kind });
         }
         (tag.len() <= MAX_TAG && end.ends_with([':', ']', ')', '>', '|'])).then_some(Self {
-            behind: 0,
+            offset: 0,
             tag,
             kind,
         })
     }
 }
 
-/// Whether a line begins as logs do, with a time, a level or a rank: it goes on with no message.
+/// Whether a line begins like a log record, with a time, a level or a rank, and so cannot continue a message.
 pub(super) fn begins_as_log(text: &str) -> bool {
     const LEVELS: [&str; 6] = ["DEBUG", "INFO", "WARNING", "WARN", "ERROR", "CRITICAL"];
     let text = text.strip_prefix('[').unwrap_or(text);
@@ -367,7 +369,7 @@ pub(super) fn begins_as_log(text: &str) -> bool {
             .any(|p| shape(p))
 }
 
-/// One digit at least, and nothing else.
+/// Whether the text is one or more ASCII digits.
 pub(super) fn exactly_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }

@@ -1,4 +1,4 @@
-//! What each framework prints.
+//! The output of each framework.
 
 use super::*;
 
@@ -45,7 +45,7 @@ fn json_objects() {
 }
 
 #[test]
-fn json_behind_a_prefix() {
+fn json_after_a_prefix() {
     for prefix in [
         "[rank0]: ",
         "INFO:root:",
@@ -96,7 +96,7 @@ fn hugging_face_trainer() {
         ),
         ["step ~1 loss=2.5 acc=0.5 f1=1.0"]
     );
-    // The bar that the line was written over.
+    // The line overwrites a progress bar.
     let text = "\r 10%|█         | 50/500 [00:05<00:45, 10.0it/s]\r          \r{'loss': 0.2, 'epoch': 0.1}\n";
     assert_eq!(metrics(text), ["step ~1 epoch 0.1 loss=0.2"]);
 }
@@ -186,7 +186,7 @@ fn redrawn_bars_count_once_for_each_state() {
     );
     // Whole lines count each time.
     assert_eq!(metrics("step=1 loss=2\nstep=1 loss=2\n").len(), 2);
-    // What is written over and has no step is no line.
+    // An overwritten line without a step does not count.
     assert_eq!(
         metrics("{'loss': 0.5}\r{'loss': 0.4}\rEpoch 1 loss=2\r{'loss': 0.3}\n"),
         ["step ~1 loss=0.3"]
@@ -280,7 +280,7 @@ fn other_trainers() {
 }
 
 #[test]
-fn pairs_beside_a_step() {
+fn pairs_on_a_line_with_a_step() {
     for (line, expected) in [
         ("step=10 loss=0.5 lr=1e-3", "step 10 loss=0.5 lr=0.001"),
         ("2024-01-01 12:00:00,123 INFO train: step 10 loss=0.5", "step 10 loss=0.5"),
@@ -319,7 +319,7 @@ fn pairs_beside_a_step() {
 }
 
 #[test]
-fn steps_not_printed_are_inferred() {
+fn missing_steps_are_inferred() {
     let stepless = "{'loss': 1}\n";
     let text = format!("{stepless}{stepless}step=40 loss=1\n{stepless}{stepless}");
     let steps = |last_step, text: &str| -> Vec<(u64, bool)> {
@@ -337,7 +337,7 @@ fn steps_not_printed_are_inferred() {
 }
 
 #[test]
-fn streams_have_lines_of_their_own_and_steps_together() {
+fn streams_have_separate_lines_but_share_steps() {
     let mut parser = Parser::new(None);
     let mut events = parser.feed(Stream::Stdout, b"{'loss': ");
     events.extend(parser.feed(Stream::Stderr, b"\r 5%|x| 5/100 [00:01<00:02, 3it/s, loss=2]"));

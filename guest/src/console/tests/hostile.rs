@@ -1,4 +1,4 @@
-//! Bytes cut anywhere, bytes of any kind, lines of any length.
+//! Bytes divided anywhere, bytes of any kind, lines of any length.
 
 use std::time::{Duration, Instant};
 
@@ -27,19 +27,19 @@ no luck
   File \"x.py\", line 1, in f
 KeyError: 'x'";
 
-/// The events of pieces, all on one stream.
-fn of_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
+/// The events of chunks of one stream.
+fn of_chunks<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
     let mut parser = Parser::new(None);
     let mut events: Vec<Event> =
-        pieces.into_iter().flat_map(|piece| parser.feed(Stream::Stderr, piece)).collect();
+        chunks.into_iter().flat_map(|chunk| parser.feed(Stream::Stderr, chunk)).collect();
     events.extend(parser.finish());
     shown(&events)
 }
 
 #[test]
-fn cut_at_every_byte() {
+fn events_do_not_depend_on_where_the_bytes_are_divided() {
     let bytes = SAMPLE.as_bytes();
-    let whole = of_pieces([bytes]);
+    let whole = of_chunks([bytes]);
     assert_eq!(
         whole,
         [
@@ -56,14 +56,14 @@ fn cut_at_every_byte() {
             "KeyError: 'x'",
         ]
     );
-    assert_eq!(of_pieces(bytes.chunks(1)), whole);
+    assert_eq!(of_chunks(bytes.chunks(1)), whole);
     for cut in 0..bytes.len() {
-        assert_eq!(of_pieces([&bytes[..cut], &bytes[cut..]]), whole, "cut at {cut}");
+        assert_eq!(of_chunks([&bytes[..cut], &bytes[cut..]]), whole, "divided at {cut}");
     }
 }
 
 #[test]
-fn what_is_not_utf8_is_replaced() {
+fn bytes_that_are_not_utf8_are_replaced() {
     let mut parser = Parser::new(None);
     let events = parser.feed(Stream::Stdout, b"step=1 l\xffoss=0.5 \xf0\x9f acc=1\n\xff\xfe\n");
     assert_eq!(
@@ -73,7 +73,7 @@ fn what_is_not_utf8_is_replaced() {
 }
 
 #[test]
-fn escape_sequences_go() {
+fn escape_sequences_are_removed() {
     for text in [
         "\u{1b}[1;31mstep\u{1b}[0m=1 loss=2",
         "\u{1b}]0;title\u{7}step=1 loss=2",
@@ -89,7 +89,7 @@ fn escape_sequences_go() {
 }
 
 #[test]
-fn lines_beyond_the_bound_are_no_events() {
+fn overlong_lines_are_not_events() {
     let line = |length: usize| {
         let start = "{\"step\": 1, \"loss\": 2, \"text\": \"";
         format!("{start}{}\"}}", "x".repeat(length - start.len() - 2))
@@ -98,9 +98,9 @@ fn lines_beyond_the_bound_are_no_events() {
     for text in [line(MAX_LINE + 1), format!("step=1 loss=2 {}", "x ".repeat(MAX_LINE))] {
         let after = format!("{text}\n{text}\r{text}\r\nstep=3 loss=4\n");
         assert_eq!(metrics(&after), ["step 3 loss=4"]);
-        assert_eq!(of_pieces(after.as_bytes().chunks(100_000)), ["step 3 loss=4"]);
+        assert_eq!(of_chunks(after.as_bytes().chunks(100_000)), ["step 3 loss=4"]);
     }
-    // A message that long is one all the same.
+    // But an overlong message is.
     let frame = "Traceback (most recent call last):\n  File \"x.py\", line 1, in f\n";
     let long = "x".repeat(MAX_LINE + 1);
     let found = metrics(&format!("{frame}ValueError: {long}\nmore {long}\n"));
@@ -109,7 +109,7 @@ fn lines_beyond_the_bound_are_no_events() {
     assert_eq!(metrics(&format!("{bar}{frame}ValueError: x\n")).len(), 0);
 }
 
-/// Lines of a megabyte of whatever is worst, each of which a quadratic reader would take minutes for.
+/// Lines of up to a megabyte of the worst content. A quadratic reader would take minutes for each.
 #[test]
 fn long_lines_take_linear_time() {
     let repeats = |piece: &str| piece.repeat((1 << 20) / piece.len());
@@ -198,7 +198,7 @@ fn long_lines_take_linear_time() {
         ("thread 'x' panicked at ", ""),
         ("\u{1b}]", "}"),
     ];
-    // A sixteenth is long enough for the hundreds of these.
+    // There are hundreds of these, so a sixteenth of a megabyte must do.
     let hostile = pieces.iter().flat_map(|piece| {
         let piece = &repeats(piece)[..];
         begins.map(|(start, end)| {
@@ -214,7 +214,7 @@ fn long_lines_take_linear_time() {
 }
 
 #[test]
-fn a_line_of_many_metrics_is_bounded_and_keeps_each_name_once() {
+fn a_line_of_many_metrics_is_bounded_and_has_each_name_once() {
     let line: String = (0..40_000).map(|index| format!("x{}={index} ", index % 20_000)).collect();
     let found = events(&format!("step=1 {line}"));
     let Event::Metrics(line) = &found[0] else { panic!() };
@@ -229,7 +229,7 @@ fn a_line_of_many_metrics_is_bounded_and_keeps_each_name_once() {
 }
 
 #[test]
-fn deep_nesting_is_no_record() {
+fn deep_nesting_is_not_a_record() {
     for open in ["{\"a\":", "[", "{'a':(", "a("] {
         assert_eq!(
             metrics(&format!("{{\"step\": 1, \"loss\": {}}}", open.repeat(100_000))),
@@ -238,7 +238,7 @@ fn deep_nesting_is_no_record() {
     }
 }
 
-/// Bytes of the kinds that mean something.
+/// Bytes that the parser gives a meaning to, in any order.
 fn meaningful() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         prop::sample::select(vec![
@@ -295,11 +295,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1024, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_bytes_cut_anywhere_are_read_alike(
+    fn any_bytes_divided_anywhere_give_the_same_events(
         bytes in prop_oneof![meaningful(), prop::collection::vec(any::<u8>(), 0..300)],
         size in 1_usize..20,
     ) {
-        prop_assert_eq!(of_pieces([bytes.as_slice()]), of_pieces(bytes.chunks(size)));
+        prop_assert_eq!(of_chunks([bytes.as_slice()]), of_chunks(bytes.chunks(size)));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What only looks like metrics.
+//! Lines that only look like metrics.
 
 use super::*;
 
@@ -125,7 +125,7 @@ fn nothing_is_invented() {
 }
 
 #[test]
-fn mentions_of_tracebacks_are_none() {
+fn mentions_of_tracebacks_are_not_tracebacks() {
     for text in [
         "The log says \"Traceback (most recent call last):\"\nValueError: x\n",
         "it printed Traceback (most recent call last):\n  File \"x.py\", line 1, in f\nValueError: x\n",

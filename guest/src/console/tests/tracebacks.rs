@@ -1,4 +1,4 @@
-//! Tracebacks, by themselves and among other lines.
+//! Tracebacks, by themselves and between other lines.
 
 use super::*;
 
@@ -29,12 +29,12 @@ fn a_simple_one() {
     assert_eq!(found[0].error_type, "ValueError");
     assert_eq!(found[0].error_message, "bad value: 3");
     assert_eq!(found[0].text, SIMPLE.trim_end());
-    // Without the last line's end, and with Windows' ends.
+    // Without the last newline, and with the newlines of Windows.
     assert_eq!(errors(SIMPLE.trim_end()), found);
     assert_eq!(errors(&SIMPLE.replace('\n', "\r\n")), found);
-    // In colours, as Python 3.13 prints.
-    let coloured = SIMPLE.replace("ValueError:", "\u{1b}[1;35mValueError\u{1b}[0m:");
-    assert_eq!(errors(&coloured), found);
+    // In color, as Python 3.13 prints it.
+    let colored = SIMPLE.replace("ValueError:", "\u{1b}[1;35mValueError\u{1b}[0m:");
+    assert_eq!(errors(&colored), found);
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn classes_and_messages() {
 }
 
 #[test]
-fn a_chain_is_one() {
+fn a_chain_is_one_error() {
     let text = format!(
         "{SIMPLE}\nDuring handling of the above exception, another exception occurred:\n\n{SIMPLE}\nThe above exception was the direct cause of the following exception:\n\n{}",
         SIMPLE.replace("ValueError: bad value: 3", "pkg.Last: the last")
@@ -80,7 +80,7 @@ fn a_chain_is_one() {
     let found = errors(&text);
     assert_eq!(shown(&events(&text)), ["pkg.Last: the last"]);
     assert_eq!(found[0].text, text.trim_end());
-    // A chain that was cut off keeps what came.
+    // A chain that was cut off still has its first exception.
     let cut = format!(
         "{SIMPLE}\nDuring handling of the above exception, another exception occurred:\n\nstep=1 loss=2\n"
     );
@@ -88,28 +88,28 @@ fn a_chain_is_one() {
 }
 
 #[test]
-fn two_that_follow_each_other_are_two() {
+fn two_consecutive_tracebacks_are_two_errors() {
     assert_eq!(metrics(&format!("{SIMPLE}{SIMPLE}")).len(), 2);
     assert_eq!(metrics(&format!("{SIMPLE}\n\n{SIMPLE}")).len(), 2);
-    // The first never came to its exception.
+    // The first one has no exception.
     let begun = SIMPLE.split_once("ValueError:").unwrap().0;
     assert_eq!(metrics(&format!("{begun}{SIMPLE}")).len(), 1);
 }
 
 #[test]
-fn the_trainer_goes_on() {
+fn the_trainer_continues_after_a_traceback() {
     let text = format!("step=1 loss=2\n{SIMPLE}step=2 loss=3\nok\n");
     assert_eq!(metrics(&text), ["step 1 loss=2", "ValueError: bad value: 3", "step 2 loss=3"]);
-    // Output of the other kind between the frames.
+    // Metrics between the frames.
     let mixed = SIMPLE.replace(
         "  File \"train.py\", line 5",
         "step=9 loss=1\n\r 1%|x| 1/9 [00:01<00:02, 3it/s, loss=5]\r\n  File \"train.py\", line 5",
     );
     assert_eq!(metrics(&mixed), ["step 9 loss=1", "step 1 loss=5", "ValueError: bad value: 3"]);
-    // A message is not without end.
+    // A message has at most 200 lines.
     let long = format!("{SIMPLE}{}", "and on\n".repeat(1000));
     assert_eq!(errors(&long)[0].error_message.lines().count(), 200);
-    // Nor are frames that other output drowned.
+    // Too much other output between the frames ends a traceback.
     let begun = SIMPLE.split_once("ValueError:").unwrap().0;
     assert_eq!(
         metrics(&format!("{begun}{}ValueError: x\n", "something else\n".repeat(200))),
@@ -162,7 +162,7 @@ fn tagged(tag: &str, text: &str) -> Vec<String> {
 }
 
 #[test]
-fn ranks_mix() {
+fn the_lines_of_ranks_may_mix() {
     let chain = format!(
         "{SIMPLE}\nDuring handling of the above exception, another exception occurred:\n\n{SIMPLE}"
     );
@@ -175,7 +175,7 @@ fn ranks_mix() {
         shown(&found).into_iter().filter(|line| !line.starts_with("step")).collect();
     assert_eq!(errors, ["ValueError: bad value: 3", "ValueError: worse value: 3"]);
     assert_eq!(found.len() - 2, first.len());
-    // It is over when the process says something else, or long nothing.
+    // It ends when its process prints something else, or nothing for a long time.
     let first = first.concat();
     assert_eq!(
         metrics(&format!("{first}[rank0]: INFO: on\nstep=1 loss=2\n")),
@@ -183,20 +183,20 @@ fn ranks_mix() {
     );
     let others = "step=1 loss=2\n".repeat(150);
     assert!(metrics(&format!("{first}{others}"))[100].starts_with("ValueError"));
-    // More than are kept open.
+    // More than can be open at once.
     let many: String =
         (0..20).map(|rank| tagged(&format!("[rank{rank}]: "), SIMPLE).concat()).collect();
     assert_eq!(metrics(&many).len(), 20);
 }
 
 #[test]
-fn a_tag_of_the_first_line_only() {
+fn only_the_first_line_may_have_a_tag() {
     assert_eq!(metrics(&format!("ERROR:root:{SIMPLE}")), ["ValueError: bad value: 3"]);
     assert_eq!(
         metrics(&format!("{SIMPLE}ERROR:root:{}", SIMPLE.replace("bad", "worse"))),
         ["ValueError: bad value: 3", "ValueError: worse value: 3"]
     );
-    // One that has no tag, beside one that has.
+    // One without a tag, mixed with one that has a tag.
     let both = format!(
         "[rank0]: Traceback (most recent call last):\n{SIMPLE}[rank0]:   File \"x.py\", line 1, in f\n[rank0]: KeyError: 'a'\n"
     );
@@ -204,7 +204,7 @@ fn a_tag_of_the_first_line_only() {
 }
 
 #[test]
-fn behind_a_bar() {
+fn a_traceback_may_follow_a_progress_bar() {
     let text = format!("\r  5%|▌    | 5/100 [00:01<00:19,  4.90it/s, loss=2.5]{SIMPLE}");
     assert_eq!(metrics(&text), ["step 5 loss=2.5", "ValueError: bad value: 3"]);
     assert_eq!(errors(&text)[0].text, SIMPLE.trim_end());
@@ -246,7 +246,7 @@ fn rust_panics() {
 }
 
 #[test]
-fn room_is_bounded() {
+fn the_size_of_a_traceback_is_bounded() {
     let frames = "  File \"x.py\", line 1, in é\n".repeat(50_000);
     let message = "é".repeat(100_000);
     let text =
