@@ -1,7 +1,8 @@
-//! Advisory locks of a run folder: `.live.lock`, which every process that logs holds shared, and
-//! `.change.lock`, held for the moment in which the folder is opened, rotated or its manifest changed.
-//! Both are empty and may be deleted while nothing runs. Where a file system knows no locks, logging goes
-//! on without them.
+//! Advisory locks of a run folder.
+//!
+//! Every process that logs holds a shared lock on `.live.lock`. A process locks `.change.lock` for a moment
+//! while it opens the folder, rotates a file or changes the manifest. Both files are empty; delete them only
+//! when no run is active. On a file system without locks, logging works without them.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -11,7 +12,7 @@ use cap_std::fs::{Dir, OpenOptions};
 /// A lock that is held until it is dropped.
 pub(crate) struct Lock {
     file: File,
-    /// Who took it.
+    /// The id of the process that took it.
     process: u32,
 }
 
@@ -23,34 +24,34 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Closing the file is not enough: a process that another thread is just starting has it too, until
-        // it executes its program. A copy of this process, on the other hand, must not give up what it
-        // never took.
+        // Closing the file is not enough: a process that another thread is just starting has it open too, until
+        // it executes its program. But a forked child must not release its parent's lock.
         if self.process == std::process::id() {
             let _ = self.file.unlock();
         }
     }
 }
 
-/// Who else takes part in a run.
+/// Whether other processes log to a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Company {
-    /// Nobody.
+pub(crate) enum Occupancy {
+    /// No other process does.
     Alone,
-    /// Other processes.
+    /// At least one other process does.
     Others,
-    /// The file system knows no locks.
+    /// The file system does not support locks.
     Unknown,
 }
 
-/// Readable and writable: on NFS a shared lock needs the one, an exclusive lock the other.
+/// Opens a lock file for reading and writing. On NFS a shared lock needs the former, an exclusive lock the
+/// latter.
 fn open(dir: &Dir, name: &str) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true);
     Ok(dir.open_with(name, &options)?.into_std())
 }
 
-/// Wait for the right to change the folder. Where there are no locks there is nothing to wait for.
+/// Waits for the exclusive lock to change the folder. On a file system without locks, returns at once.
 pub(crate) fn change(dir: &Dir) -> io::Result<Lock> {
     let file = open(dir, ".change.lock")?;
     loop {
@@ -61,48 +62,48 @@ pub(crate) fn change(dir: &Dir) -> io::Result<Lock> {
     }
 }
 
-/// Take part in the run: who else does, and the lock that says that this process does. The caller holds
-/// [`change`], so that no two processes ask at once.
-pub(crate) fn join(dir: &Dir) -> io::Result<(Company, Lock)> {
+/// Joins the run: returns whether other processes log to it, and the lock that marks this process as one that
+/// does. The caller must hold the lock of [`change`], so that no two processes join at once.
+pub(crate) fn join(dir: &Dir) -> io::Result<(Occupancy, Lock)> {
     let file = open(dir, ".live.lock")?;
-    let company = match file.try_lock() {
+    let occupancy = match file.try_lock() {
         Ok(()) => {
             file.unlock()?;
-            Company::Alone
+            Occupancy::Alone
         }
-        Err(TryLockError::WouldBlock) => Company::Others,
-        Err(TryLockError::Error(_)) => Company::Unknown,
+        Err(TryLockError::WouldBlock) => Occupancy::Others,
+        Err(TryLockError::Error(_)) => Occupancy::Unknown,
     };
-    let company = if file.lock_shared().is_ok() { company } else { Company::Unknown };
-    Ok((company, Lock::of(file)))
+    let occupancy = if file.lock_shared().is_ok() { occupancy } else { Occupancy::Unknown };
+    Ok((occupancy, Lock::of(file)))
 }
 
-/// Who takes part in the run at present.
-pub(crate) fn company(dir: &Dir) -> Company {
-    // Trying takes the lock for a moment: no process may be joining then.
+/// Whether other processes log to the run at present.
+pub(crate) fn occupancy(dir: &Dir) -> Occupancy {
+    // The check takes the live lock for a moment, in which no process may join.
     let changing = open_existing(dir, ".change.lock").map(|file| {
         let _ = file.lock();
         Lock::of(file)
     });
-    let company = company_now(dir);
+    let occupancy = occupancy_now(dir);
     drop(changing);
-    company
+    occupancy
 }
 
-/// The same for a caller that holds [`change`]: no process joins as long as it does.
-pub(crate) fn company_now(dir: &Dir) -> Company {
-    let Some(file) = open_existing(dir, ".live.lock") else { return Company::Alone };
+/// Like [`occupancy`], for a caller that holds the lock of [`change`]. No process can join while it does.
+pub(crate) fn occupancy_now(dir: &Dir) -> Occupancy {
+    let Some(file) = open_existing(dir, ".live.lock") else { return Occupancy::Alone };
     match file.try_lock() {
         Ok(()) => {
             let _ = file.unlock();
-            Company::Alone
+            Occupancy::Alone
         }
-        Err(TryLockError::WouldBlock) => Company::Others,
-        Err(TryLockError::Error(_)) => Company::Unknown,
+        Err(TryLockError::WouldBlock) => Occupancy::Others,
+        Err(TryLockError::Error(_)) => Occupancy::Unknown,
     }
 }
 
-/// Open a lock that is there, to be written if that is allowed.
+/// Opens an existing lock file, also for writing if that is permitted.
 fn open_existing(dir: &Dir, name: &str) -> Option<File> {
     let open = |write| {
         let mut options = OpenOptions::new();

@@ -1,8 +1,9 @@
-//! The queue behind `buffered`: the training thread puts a record in and goes on, one thread writes.
+//! The queue of `buffered` runs: the training thread adds records and continues, and one writer thread writes
+//! them.
 //!
-//! It is bounded. When it is full the training thread waits, and the waits are counted: nothing is ever
-//! dropped. The writer wakes when a good deal waits, or when the oldest record has waited for
-//! `flush_interval_ms`; a producer that woke it for every record would spend a system call on each.
+//! The queue is bounded. If it is full, the training thread waits, and the waits are counted. No record is ever
+//! dropped. The writer wakes when many records wait, or after `flush_interval_ms`. To wake it for every record
+//! would cost the training thread a system call each time.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,40 +16,43 @@ use crate::recorder::Recorder;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::{Error, Result};
 
-/// How many rows may wait: about ten seconds of what the writer manages.
-const MOST_ROWS: usize = 1 << 16;
+/// How many rows may wait: about as many as the writer writes in ten seconds.
+const MAX_ROWS: usize = 1 << 16;
 
-/// How many values all rows that wait may have: 16 MiB of them.
-const MOST_VALUES: usize = 1 << 21;
+/// How many values the waiting rows may have in total: 16 MiB of them.
+const MAX_VALUES: usize = 1 << 21;
 
 /// How many other records may wait.
-const MOST_RECORDS: usize = 1 << 13;
+const MAX_RECORDS: usize = 1 << 13;
 
-/// How many rows wake the writer.
-const WAKING: usize = 1 << 12;
+/// How many waiting rows wake the writer.
+const WAKE_ROWS: usize = 1 << 12;
 
-/// How many rows go into one call at most, and how many values: their lines are one write, which must fit
-/// into what may wait for a disk.
+/// How many rows a batch may have. A batch is one write, so it must fit in the pending buffer.
 pub(crate) const BATCH: usize = 512;
+
+/// How many values the rows of a batch may have in total.
 pub(crate) const BATCH_VALUES: usize = 1 << 13;
 
-/// A record that is not a row. What it returns is a line for the console, said when the recorder is free
-/// again.
+/// Writes a record that is not a row. It may return a line for the console, which is printed after the recorder
+/// is unlocked.
 pub(crate) type Record = Box<dyn FnOnce(&mut Recorder) -> Result<Option<String>> + Send>;
 
-/// What the writer tells of: a line for the console, or how many records could not be kept, and why.
-pub(crate) enum Told<'a> {
+/// A message from the writer.
+pub(crate) enum Message<'a> {
+    /// A line for the console.
     Line(&'a str),
+    /// This many records could not be written, and why.
     Failed(&'a Error, u64),
 }
 
-/// Rows of the same columns, one after another.
+/// A batch of rows with the same columns.
 #[derive(Default)]
 struct Rows {
     columns: u32,
     times: Vec<u64>,
     steps: Vec<u64>,
-    /// NaN for none.
+    /// NaN if the row has none.
     epochs: Vec<f64>,
     values: Vec<f64>,
 }
@@ -73,14 +77,14 @@ enum Job {
     Record { time: u64, record: Record },
 }
 
-/// What the producers and the writer share.
+/// The state that the producers and the writer share.
 struct Shared {
     waiting: Mutex<Waiting>,
-    /// The writer waits here for work.
+    /// Wakes the writer.
     work: Condvar,
-    /// Producers wait here for room, and flushes for the writer.
+    /// Wakes producers that wait for room, and flushes.
     done: Condvar,
-    /// Rows fill half of the room for them: it may soon be full.
+    /// The queue is half full of rows, so that a producer may soon have to wait.
     crowded: AtomicBool,
 }
 
@@ -90,17 +94,18 @@ struct Waiting {
     rows: usize,
     values: usize,
     records: usize,
-    /// Jobs are taken out and written; how many rounds of that are over.
+    /// Whether the writer has taken jobs that it has not written yet.
     writing: bool,
+    /// How often the writer has taken all jobs and written them.
     rounds: u64,
-    /// Somebody waits for everything to be written.
+    /// A thread waits until everything is written.
     flush: bool,
     closed: bool,
-    /// The writer is gone.
+    /// The writer has ended.
     ended: bool,
     /// How often a producer waited for room.
     waits: u64,
-    /// Emptied buffers, to be filled again.
+    /// Empty batches, whose memory is reused.
     spare: Vec<Rows>,
 }
 
@@ -111,11 +116,11 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// Start the writer, which tells `report` of what belongs on the console.
+    /// Starts the writer, which passes its messages to `report`.
     pub(crate) fn start(
         recorder: Arc<Mutex<Recorder>>,
         interval: Duration,
-        report: impl Fn(Told<'_>) + Send + 'static,
+        report: impl Fn(Message<'_>) + Send + 'static,
     ) -> Result<Self> {
         let shared = Arc::new(Shared {
             waiting: Mutex::new(Waiting::default()),
@@ -127,11 +132,11 @@ impl Queue {
         let writer = thread::Builder::new()
             .name("model-foundry-writer".into())
             .spawn(move || write(&own, &recorder, interval, &report))
-            .map_err(|error| Error::Component(format!("no thread could be started: {error}")))?;
+            .map_err(|error| Error::Component(format!("could not start a thread: {error}")))?;
         Ok(Self { shared, writer: Mutex::new(Some(writer)) })
     }
 
-    /// Put a row in; false if the queue is closed.
+    /// Adds a row; false if the queue is closed.
     #[inline]
     pub(crate) fn push_row(
         &self,
@@ -142,10 +147,10 @@ impl Queue {
         values: &[f64],
     ) -> bool {
         let mut waiting = self.shared.waiting.lock();
-        if waiting.rows >= MOST_ROWS || waiting.values + values.len() > MOST_VALUES {
+        if waiting.rows >= MAX_ROWS || waiting.values + values.len() > MAX_VALUES {
             waiting = self.wait_for_room(waiting);
         }
-        // After the wait, in which the run may have ended.
+        // Only now, because the run may have ended during the wait.
         if waiting.closed || waiting.ended {
             return false;
         }
@@ -163,16 +168,16 @@ impl Queue {
         if !was_due && waiting.is_due() {
             self.shared.work.notify_one();
         }
-        if waiting.rows >= MOST_ROWS / 2 || waiting.values >= MOST_VALUES / 2 {
+        if waiting.rows >= MAX_ROWS / 2 || waiting.values >= MAX_VALUES / 2 {
             self.shared.crowded.store(true, Ordering::Relaxed);
         }
         true
     }
 
-    /// Put another record in; if the queue is closed it comes back.
+    /// Adds another record. If the queue is closed, returns the record as the error.
     pub(crate) fn push(&self, time: u64, record: Record) -> Result<(), Record> {
         let mut waiting = self.shared.waiting.lock();
-        if waiting.records >= MOST_RECORDS {
+        if waiting.records >= MAX_RECORDS {
             waiting = self.wait_for_room(waiting);
         }
         if waiting.closed || waiting.ended {
@@ -187,13 +192,13 @@ impl Queue {
         Ok(())
     }
 
-    /// Wait until all that was put in before is written.
+    /// Waits until everything that was added before is written.
     pub(crate) fn flush(&self) {
         let mut waiting = self.shared.waiting.lock();
         if waiting.jobs.is_empty() && !waiting.writing {
             return;
         }
-        // What is being written now is one round, what waits the next.
+        // The jobs that are being written are one round, and those that wait are the next.
         let round =
             waiting.rounds + u64::from(waiting.writing) + u64::from(!waiting.jobs.is_empty());
         waiting.flush = true;
@@ -203,7 +208,7 @@ impl Queue {
         }
     }
 
-    /// Whether a row that is put in now may have to wait for room.
+    /// Whether a row that is added now may have to wait for room.
     #[inline]
     pub(crate) fn is_crowded(&self) -> bool {
         self.shared.crowded.load(Ordering::Relaxed)
@@ -214,12 +219,13 @@ impl Queue {
         self.shared.waiting.lock().waits
     }
 
-    /// Write everything and end the writer.
+    /// Writes everything, and ends the writer.
     pub(crate) fn close(&self) {
         self.shared.waiting.lock().closed = true;
         self.shared.work.notify_one();
         let writer = self.writer.lock().take();
-        // The last handle of a run may be dropped by the console's own code, which the writer runs.
+        // The writer may be the thread that closes the queue: it runs the console's code, which may drop the
+        // last handle of the run.
         if let Some(writer) = writer.filter(|writer| writer.thread().id() != thread::current().id())
         {
             let _ = writer.join();
@@ -234,7 +240,7 @@ impl Queue {
         waiting.waits += 1;
         waiting.flush = true;
         self.shared.work.notify_one();
-        // One round empties the queue.
+        // A round empties the queue.
         let round = waiting.rounds;
         while waiting.rounds == round && !waiting.ended {
             waiting = self.shared.done.wait(waiting);
@@ -244,13 +250,13 @@ impl Queue {
 }
 
 impl Waiting {
-    /// Whether the writer should not wait any longer.
+    /// Whether the writer should write now.
     fn is_due(&self) -> bool {
         self.closed
             || self.flush
-            || self.rows >= WAKING
-            || self.values >= MOST_VALUES / 2
-            || self.records >= MOST_RECORDS / 2
+            || self.rows >= WAKE_ROWS
+            || self.values >= MAX_VALUES / 2
+            || self.records >= MAX_RECORDS / 2
     }
 
     #[cold]
@@ -260,12 +266,13 @@ impl Waiting {
         self.jobs.push_back(Job::Rows(rows));
         match self.jobs.back_mut() {
             Some(Job::Rows(rows)) => rows,
-            _ => unreachable!("rows were put there"),
+            _ => unreachable!("a batch was added"),
         }
     }
 }
 
-/// Says that the writer is gone, however it went: nobody must wait for it then.
+/// Marks the writer as ended when it is dropped, even by a panic, so that no thread waits for the writer
+/// forever.
 struct Ended<'a>(&'a Shared);
 
 impl Drop for Ended<'_> {
@@ -275,12 +282,12 @@ impl Drop for Ended<'_> {
     }
 }
 
-/// The writer: take what waits, write it, again.
+/// The writer: takes the waiting jobs and writes them, until the queue is closed.
 fn write(
     shared: &Shared,
     recorder: &Mutex<Recorder>,
     interval: Duration,
-    report: &dyn Fn(Told<'_>),
+    report: &dyn Fn(Message<'_>),
 ) {
     let _ended = Ended(shared);
     let mut jobs = VecDeque::new();
@@ -310,7 +317,7 @@ fn write(
         drop(waiting);
         let mut emptied = Vec::new();
         for job in jobs.drain(..) {
-            // The lock is given back between jobs: whoever wants to log an error waits for one alone.
+            // Unlocked between jobs, so that a thread that logs an error waits for only one of them.
             let mut recorder = recorder.lock();
             let mut records = 1;
             let written = match job {
@@ -325,18 +332,18 @@ fn write(
                 Job::Record { time, record } => recorder.at(time, record),
             };
             drop(recorder);
-            // The console may be anybody's code: if it panics, the records behind this one are not lost.
+            // `report` runs the user's console. If that panics, the remaining records must not be lost.
             let _ = catch_unwind(AssertUnwindSafe(|| match &written {
-                Ok(Some(line)) => report(Told::Line(line)),
+                Ok(Some(line)) => report(Message::Line(line)),
                 Ok(None) => {}
-                Err(error) => report(Told::Failed(error, records)),
+                Err(error) => report(Message::Failed(error, records)),
             }));
         }
         waiting = shared.waiting.lock();
         waiting.writing = false;
         waiting.rounds += 1;
         waiting.spare.append(&mut emptied);
-        waiting.spare.truncate(MOST_ROWS / BATCH);
+        waiting.spare.truncate(MAX_ROWS / BATCH);
         shared.done.notify_all();
     }
 }

@@ -97,7 +97,7 @@ impl RunReader {
         Ok(manifest.map(|mut manifest| {
             if let Some(latest) = manifest.attempts.last_mut()
                 && latest.status == Status::Running
-                && locks::company(&self.dir) == locks::Company::Alone
+                && locks::occupancy(&self.dir) == locks::Occupancy::Alone
             {
                 latest.status = Status::Died;
             }

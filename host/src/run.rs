@@ -22,7 +22,7 @@ use crate::attempt::Attempted;
 use crate::errors::ErrorTracker;
 use crate::imports::MemorySample;
 use crate::imports::clocks::Clock;
-use crate::imports::files::{Healed, StorageTally};
+use crate::imports::files::{RepairedTail, StorageTally};
 use crate::locks;
 use crate::manifest::{self, Manifest, Status};
 use crate::metrics::MetricsLogger;
@@ -280,12 +280,12 @@ impl Run {
         self.inner.sampler.lock().sample(&watched)
     }
 
-    /// Say in the log which torn ends, that a crash left, were healed.
-    fn tell_healed(&self) -> Result<()> {
-        let healed: Vec<Healed> =
-            self.with(|recorder| Ok(recorder.sandbox().powers()?.files().take_healed()))?;
+    /// Logs which torn last lines, left by a crash, were repaired.
+    fn log_repaired_tails(&self) -> Result<()> {
+        let repaired: Vec<RepairedTail> =
+            self.with(|recorder| Ok(recorder.sandbox().powers()?.files().take_repaired()))?;
         let logger = self.logger("model_foundry");
-        for Healed { name, bytes } in healed {
+        for RepairedTail { name, bytes } in repaired {
             logger.warning(
                 "a torn last line was moved aside",
                 &crate::fields! { file: name.clone(), bytes, moved_to: format!("{name}.torn") },

@@ -57,7 +57,7 @@ impl RunReader {
         let dir = self.dir().try_clone().map_err(in_folder)?;
         // Held to the end: no process begins to log meanwhile.
         let _changing = locks::change(&dir).map_err(in_folder)?;
-        if locks::company_now(&dir) != locks::Company::Alone {
+        if locks::occupancy_now(&dir) != locks::Occupancy::Alone {
             return Err(Error::path(
                 &folder,
                 "the run is being logged; repair it when it has ended",

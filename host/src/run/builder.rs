@@ -17,9 +17,9 @@ use crate::config::{ConfigReader, ExperimentConfig, Format};
 use crate::imports::Powers;
 use crate::imports::clocks::Clock;
 use crate::imports::files::{Disk, Files};
-use crate::locks::{self, Company};
+use crate::locks::{self, Occupancy};
 use crate::manifest::{self, Host, Manifest};
-use crate::queue::{Queue, Told};
+use crate::queue::{Message, Queue};
 use crate::rank;
 use crate::recorder::Recorder;
 use crate::runtime::Runtime;
@@ -181,7 +181,7 @@ impl RunBuilder {
         self
     }
 
-    /// Open the run: make its folder, heal what a crash left, begin an attempt or join the present one.
+    /// Open the run: make its folder, repair what a crash left, begin an attempt or join the present one.
     ///
     /// # Errors
     ///
@@ -235,7 +235,7 @@ impl RunBuilder {
         let dir = open_folder(&folder)?;
         let in_folder = |error: std::io::Error| Error::path(&folder, error);
         let changing = locks::change(&dir).map_err(in_folder)?;
-        let (company, live) = locks::join(&dir).map_err(in_folder)?;
+        let (occupancy, live) = locks::join(&dir).map_err(in_folder)?;
         let known = Manifest::read(&dir)
             .map_err(|error| Error::path(folder.join(manifest::MANIFEST), error))?;
         if let Some(known) = &known
@@ -254,12 +254,12 @@ impl RunBuilder {
         let network = || rank::on_network_file_system(&dir);
         let shard = rank.filter(|_| self.shards.unwrap_or_else(network));
         // Where there are no locks to tell, the first rank begins an attempt and the others join it.
-        let begins = match company {
+        let begins = match occupancy {
             // Its parent began one, and may have ended since.
             _ if self.heritage.is_some() => false,
-            Company::Alone => true,
-            Company::Others => false,
-            Company::Unknown => rank.unwrap_or(0) == 0,
+            Occupancy::Alone => true,
+            Occupancy::Others => false,
+            Occupancy::Unknown => rank.unwrap_or(0) == 0,
         };
         let now = self.clock.now();
         let manifest = Manifest {
@@ -275,15 +275,15 @@ impl RunBuilder {
             Attempted::begin(&dir, manifest, begins, timestamp(now), now, &config, &folder)?;
 
         let synced = config.durability == Durability::Synced;
-        let alone = company == Company::Alone;
+        let alone = occupancy == Occupancy::Alone;
         let mut files = Files::new(dir.try_clone().map_err(in_folder)?, shard, synced, alone);
-        files.set_keep(config.max_log_files);
+        files.set_retained_files(config.max_log_files);
         if let Some(disk) = self.disk {
             files.set_disk(disk);
         }
         if alone {
-            // As long as the lock is held nobody joins: a torn end is nobody's record.
-            files.heal_all();
+            // No process can join while the lock is held, so a torn line is not a record in progress.
+            files.repair_all();
         }
         drop(changing);
         let wandb = attempt.wandb(&manifest, &config, now, joins && rank.unwrap_or(0) == 0);
@@ -308,9 +308,9 @@ impl RunBuilder {
         let queue = if config.durability == Durability::Buffered {
             let interval = Duration::from_millis(config.flush_interval_ms.into());
             let reporter = reporter.clone();
-            let report = move |told: Told<'_>| match told {
-                Told::Line(line) => reporter.say(line),
-                Told::Failed(error, records) => reporter.report(error, records),
+            let report = move |message: Message<'_>| match message {
+                Message::Line(line) => reporter.say(line),
+                Message::Failed(error, records) => reporter.report(error, records),
             };
             Some(Queue::start(recorder.clone(), interval, report)?)
         } else {
@@ -341,7 +341,7 @@ impl RunBuilder {
             let inner: Arc<dyn Flush> = run.inner.clone();
             flush_on_termination(Arc::downgrade(&inner));
         }
-        run.tell_healed()?;
+        run.log_repaired_tails()?;
         if joins {
             run.inner.attempt.lock().mark_library(&run.inner.dir);
         }

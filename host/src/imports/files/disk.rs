@@ -1,22 +1,31 @@
-//! The system calls that can fail half-way, behind a trait: a test puts a failing disk in their place.
+//! The system calls that can fail midway, behind a trait, so that a test can replace them by a failing disk.
 
 use std::fs::File;
 use std::io;
 
-/// Writes bytes and brings them to the disk.
+/// Writes to files.
 pub trait Disk: Send {
-    /// Write some of the bytes, as `write(2)` does; how many.
+    /// Writes some of the bytes, like `write(2)`, and returns how many.
+    ///
+    /// # Errors
+    ///
+    /// Those of `write(2)`.
     fn write(&mut self, file: &File, bytes: &[u8]) -> io::Result<usize>;
-    /// Bring the file's content to the disk, as `fdatasync(2)` does.
+
+    /// Flushes the file's content to the disk, like `fdatasync(2)`.
+    ///
+    /// # Errors
+    ///
+    /// Those of `fdatasync(2)`.
     fn sync(&mut self, file: &File) -> io::Result<()>;
 }
 
-/// The disk itself.
+/// The operating system's calls.
 pub(crate) struct RealDisk;
 
 impl Disk for RealDisk {
-    /// The system call itself: the C library's write is a place where a thread may be cancelled, which costs
-    /// each record some 40 ns in a process with threads.
+    /// Makes the system call directly. The C library's `write` is a cancellation point, which costs each record
+    /// about 40 ns in a process with threads.
     fn write(&mut self, file: &File, bytes: &[u8]) -> io::Result<usize> {
         Ok(rustix::io::write(file, bytes)?)
     }

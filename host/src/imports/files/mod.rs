@@ -20,7 +20,7 @@ use model_foundry_guest::imports::{File, Part, StorageError};
 
 pub use disk::Disk;
 pub(crate) use disk::RealDisk;
-pub(crate) use healing::Healed;
+pub(crate) use healing::RepairedTail;
 pub(crate) use names::{name, part as part_of_name, rotates};
 use pending::Pending;
 
@@ -59,10 +59,10 @@ pub(crate) struct Files {
     reading: Option<(File, Part, StdFile)>,
     /// The Weights & Biases log of this attempt, below the folder.
     wandb: Option<String>,
-    /// How many files of a rotated log the configuration keeps: no component keeps fewer.
-    keep: u32,
+    /// How many files of a rotated log to retain, as configured. A component cannot retain fewer.
+    retained_files: u32,
     tally: StorageTally,
-    healed: Vec<Healed>,
+    repaired: Vec<RepairedTail>,
     appends: u64,
 }
 
@@ -111,9 +111,9 @@ impl Files {
             writers: Default::default(),
             reading: None,
             wandb: None,
-            keep: 1,
+            retained_files: 1,
             tally: StorageTally::default(),
-            healed: Vec::new(),
+            repaired: Vec::new(),
             appends: 0,
         }
     }
@@ -127,9 +127,9 @@ impl Files {
         self.disk = disk;
     }
 
-    /// How many files of a rotated log are kept.
-    pub(crate) fn set_keep(&mut self, keep: u32) {
-        self.keep = keep;
+    /// Sets how many files of a rotated log to retain.
+    pub(crate) fn set_retained_files(&mut self, retained_files: u32) {
+        self.retained_files = retained_files;
     }
 
     /// Where the Weights & Biases log goes, below the folder.
@@ -137,9 +137,9 @@ impl Files {
         self.wandb = Some(path);
     }
 
-    /// What was healed since this was last asked.
-    pub(crate) fn take_healed(&mut self) -> Vec<Healed> {
-        std::mem::take(&mut self.healed)
+    /// The torn last lines that were repaired since the last call.
+    pub(crate) fn take_repaired(&mut self) -> Vec<RepairedTail> {
+        std::mem::take(&mut self.repaired)
     }
 
     /// How often something was appended, whether or not the disk took it at once.
@@ -377,7 +377,8 @@ impl Files {
             // A file is safe when its folder names it.
             dir.open(".")?.into_std().sync_all()?;
         }
-        let mid_line = if file == File::Wandb { false } else { self.heal(file, &name, &opened)? };
+        let mid_line =
+            if file == File::Wandb { false } else { self.repair_tail(file, &name, &opened)? };
         let metadata = opened.metadata()?;
         let identity = (metadata.dev(), metadata.ino());
         let open = Open { name, identity, size: metadata.len(), mid_line, file: opened };

@@ -1,4 +1,4 @@
-//! Records that the disk has not taken yet.
+//! Records that could not be written to the disk yet.
 
 use std::fs::File;
 use std::io;
@@ -7,16 +7,16 @@ use std::os::unix::fs::FileExt as _;
 use super::disk::Disk;
 use super::write_all;
 
-/// How many bytes of one file may wait.
-const MOST: usize = 1 << 20;
+/// How many bytes may wait per file.
+const MAX_BYTES: usize = 1 << 20;
 
-/// Whole records that wait, the first perhaps half written.
+/// Records that wait, of which the first may be partly written.
 #[derive(Default)]
 pub(super) struct Pending {
     bytes: Vec<u8>,
-    /// How much of `bytes` the file has already.
+    /// How many of `bytes` are already in the file.
     written: usize,
-    /// Where the file ended after that.
+    /// The size of the file after those were written.
     end: Option<u64>,
 }
 
@@ -30,15 +30,15 @@ impl Pending {
         count(&self.bytes)
     }
 
-    /// Keep lines, of which the file has `written` bytes already; how many records had to be refused.
+    /// Adds lines, of which the first `written` bytes are already in the file. Returns how many records were
+    /// refused for lack of room.
     pub(super) fn hold(&mut self, lines: &[u8], written: usize) -> u64 {
-        // A record whose start is on the disk is kept whatever its size: it must be finished.
-        if written == 0 && self.bytes.len() + lines.len() > MOST {
-            // As many whole lines as fit.
-            let room = MOST.saturating_sub(self.bytes.len());
+        // A record whose beginning is on the disk must be finished, so it is held whatever its size.
+        if written == 0 && self.bytes.len() + lines.len() > MAX_BYTES {
+            let room = MAX_BYTES.saturating_sub(self.bytes.len());
             let fits = lines[..room.min(lines.len())].iter().rposition(|&byte| byte == b'\n');
-            let (kept, refused) = lines.split_at(fits.map_or(0, |at| at + 1));
-            self.bytes.extend_from_slice(kept);
+            let (held, refused) = lines.split_at(fits.map_or(0, |at| at + 1));
+            self.bytes.extend_from_slice(held);
             return count(refused);
         }
         if self.bytes.is_empty() {
@@ -51,20 +51,21 @@ impl Pending {
         0
     }
 
-    /// The file ends in the middle of a line: what waits starts on a line of its own.
+    /// Adds a newline before the records that wait, because the file ends inside a line.
     pub(super) fn begin_line(&mut self) {
         if self.written == 0 {
             self.bytes.insert(0, b'\n');
         }
     }
 
-    /// Remember where the file ends now, to see later whether another process appended.
+    /// Remembers the size of the file, to detect later whether another process has appended.
     pub(super) fn expect_end(&mut self, file: &File) {
         self.end = file.metadata().ok().map(|metadata| metadata.len());
     }
 
-    /// Write what waits. The rest of a half-written record goes where its start ends; where another
-    /// process has appended since, its start is closed off and it is written anew.
+    /// Writes the records that wait. The rest of a partly written record is appended directly after its
+    /// beginning. If another process has appended since, the beginning is left as a torn line, and the whole
+    /// record is written again.
     pub(super) fn write(&mut self, disk: &mut dyn Disk, file: &File) -> io::Result<()> {
         if self.bytes.is_empty() {
             return Ok(());
@@ -85,7 +86,7 @@ impl Pending {
         }
     }
 
-    /// Finish the record that is half written; the others may go to another file.
+    /// Finishes the partly written record. The others may go to another file.
     pub(super) fn finish_record(&mut self, disk: &mut dyn Disk, file: &File) -> io::Result<()> {
         if self.written == 0 {
             return Ok(());
@@ -100,13 +101,14 @@ impl Pending {
         result
     }
 
-    /// The file is left for another one: what could not be finished there is written whole.
+    /// Prepares for another file: a record that could not be finished in the old file is written again
+    /// completely.
     pub(super) fn start_over(&mut self) {
         self.written = 0;
         self.end = None;
     }
 
-    /// Give up what waits; how many records that were.
+    /// Drops the records that wait, and returns how many they were.
     pub(super) fn give_up(&mut self) -> u64 {
         let records = self.records();
         self.clear();
@@ -120,14 +122,14 @@ impl Pending {
         let end = file.metadata().ok().map(|metadata| metadata.len());
         if end != self.end {
             self.written = 0;
-            // The other process' record may have ended the line already.
+            // The other process may have ended the line already.
             if !end.is_some_and(|end| ends_a_line(file, end)) {
                 self.bytes.insert(0, b'\n');
             }
         }
     }
 
-    /// Forget the records that are on the disk whole.
+    /// Removes the records that are completely on the disk.
     fn drop_whole_records(&mut self) {
         if let Some(at) = self.bytes[..self.written].iter().rposition(|&byte| byte == b'\n') {
             self.bytes.drain(..=at);
@@ -145,7 +147,7 @@ fn ends_a_line(file: &File, end: u64) -> bool {
     end > 0 && file.read_exact_at(&mut last, end - 1).is_ok() && last == *b"\n"
 }
 
-/// How many lines; a newline alone, which closes off a fragment, is none.
+/// How many records the lines are. A lone newline, which ends a torn line, is not a record.
 fn count(bytes: &[u8]) -> u64 {
     bytes.split_inclusive(|&byte| byte == b'\n').filter(|line| line.len() > 1).count() as u64
 }

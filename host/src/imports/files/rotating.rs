@@ -1,4 +1,4 @@
-//! Starting a new file when a log is full.
+//! Rotates a log: starts a new file when the current one is full.
 
 use std::io;
 
@@ -8,22 +8,24 @@ use super::{Files, name, part_of_name};
 use crate::locks;
 
 impl Files {
-    /// Start a new file if this one holds at least `at_size` bytes, and keep at most `keep` in all. Where
-    /// that fails it is counted, and the file goes on: too large a file is better than a lost record.
+    /// Starts a new file if this one has at least `at_size` bytes, and retains at most `retained_files` files
+    /// in total. A failure is counted and the current file is used further, because a file that is too large is
+    /// better than a lost record.
     pub(crate) fn rotate(
         &mut self,
         file: File,
         at_size: u64,
-        keep: u32,
+        retained_files: u32,
     ) -> Result<(), StorageError> {
-        // A component that keeps fewer than is configured would delete what belongs to the user.
-        if let Err(error) = self.try_rotate(file, at_size, keep.max(self.keep)) {
+        // A component that retained fewer files than configured would delete the user's data.
+        let retained_files = retained_files.max(self.retained_files);
+        if let Err(error) = self.try_rotate(file, at_size, retained_files) {
             self.note(file, &error);
         }
         Ok(())
     }
 
-    fn try_rotate(&mut self, file: File, at_size: u64, keep: u32) -> io::Result<()> {
+    fn try_rotate(&mut self, file: File, at_size: u64, retained_files: u32) -> io::Result<()> {
         let own = self.own_name(file)?;
         let large = |files: &Self| match files.dir()?.metadata(&own) {
             Ok(metadata) => Ok(metadata.len() >= at_size),
@@ -33,12 +35,12 @@ impl Files {
         if !large(self)? {
             return Ok(());
         }
-        // One process rotates at a time; the others find the file small when their turn comes.
+        // One process rotates at a time. When the others get the lock, they find that the file is small.
         let _lock = locks::change(self.dir()?)?;
         if !large(self)? {
             return Ok(());
         }
-        // A record that is half on the disk is finished where it began.
+        // Finish a partly written record in the file where it began.
         let writer = &mut self.writers[file as usize];
         if let Some(open) = &writer.open {
             writer.pending.finish_record(&mut *self.disk, &open.file)?;
@@ -53,7 +55,7 @@ impl Files {
         ages.sort_unstable_by(|one, other| other.cmp(one));
         for age in ages {
             let from = name(file, Part { rank: self.rank, rotated: age });
-            if age + 1 >= keep {
+            if age + 1 >= retained_files {
                 dir.remove_file(&from)?;
             } else {
                 let to = name(file, Part { rank: self.rank, rotated: age + 1 });
