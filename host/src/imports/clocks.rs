@@ -1,21 +1,21 @@
-//! The two clocks, and one that a test can set.
+//! The wall clock and the monotonic clock, and a clock that a test can set.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// Where times come from.
+/// The source of all times of a run.
 #[derive(Clone, Debug, Default)]
 pub enum Clock {
     /// The machine's clocks.
     #[default]
     System,
-    /// A clock that stands still until it is told to move.
+    /// A clock that moves only when it is advanced.
     Manual(ManualClock),
 }
 
 impl Clock {
-    /// Microseconds since 1970-01-01T00:00:00Z; 0 before it.
+    /// Microseconds since 1970-01-01T00:00:00Z; 0 if the clock is set to an earlier time.
     pub(crate) fn now(&self) -> u64 {
         match self {
             Self::System => SystemTime::now()
@@ -25,7 +25,7 @@ impl Clock {
         }
     }
 
-    /// Nanoseconds since an instant that is fixed for the process.
+    /// Nanoseconds since an instant that is fixed within the process.
     pub(crate) fn monotonic(&self) -> u64 {
         static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
         match self {
@@ -45,7 +45,7 @@ impl ManualClock {
         Self(Arc::new(AtomicU64::new(microseconds * 1_000)))
     }
 
-    /// Move on by nanoseconds.
+    /// Advances the clock by this many nanoseconds.
     pub fn advance(&self, nanoseconds: u64) {
         self.0.fetch_add(nanoseconds, Ordering::Relaxed);
     }

@@ -1,13 +1,13 @@
-//! Memory of the GPUs, as NVIDIA's management library (NVML) tells it. The library is loaded when first
-//! asked for: a machine without a driver pays one failed dlopen a minute.
+//! The memory of the GPUs, as reported by NVIDIA's management library (NVML). The library is loaded on first
+//! use; a machine without a driver pays for one failed dlopen per minute.
 //!
-//! Nothing is guessed. What the driver does not tell is none, or a sentence that says why: no driver, no
-//! permission, a device that fell off the bus. None of it is an error of the training run.
+//! Nothing is guessed. What the driver does not report is none, or a sentence that says why: no driver, no
+//! permission, a device that fell off the bus. Nothing of this is an error of the training run.
 
 mod reason;
 mod visible;
 
-// The stand-in library that they load is an ELF one.
+// The tests load an ELF library in place of NVML.
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
 
@@ -27,36 +27,36 @@ use reason::{ends_device, ends_session, is_missing, of_device, of_driver};
 
 pub(crate) use visible::visible;
 
-/// Where the loader finds the driver's library.
+/// The name by which the loader finds the driver's library.
 const LIBRARY: &str = if cfg!(windows) { "nvml.dll" } else { "libnvidia-ml.so.1" };
 
-/// How long a library that could not be loaded is not looked for: a driver is seldom installed under a run.
+/// How long to wait before loading a missing library again: a driver is seldom installed during a run.
 const LOAD_AGAIN: Duration = Duration::from_secs(60);
 
-/// How long a driver that refused is left alone: where no process keeps the devices open (persistence mode
-/// off), initialising wakes each of them, which takes seconds.
-const INITIALISE_AGAIN: Duration = Duration::from_secs(10);
+/// How long to wait before initializing a driver again that refused. If no process has the devices open and
+/// persistence mode is off, initialization wakes each of them, which takes seconds.
+const INITIALIZE_AGAIN: Duration = Duration::from_secs(10);
 
 /// The GPUs of the machine.
 pub(crate) struct Gpu {
     library: Option<PathBuf>,
     driver: Driver,
-    /// Each whole device that ever answered, by its UUID.
+    /// Each physical device that has ever answered, by its UUID.
     known: BTreeMap<String, Known>,
-    /// Whether the driver counts processes as this one does.
+    /// Whether the driver and this process use the same process ids.
     same_pids: bool,
 }
 
 struct Known {
-    /// Its last index; after a loss the driver may give it to another.
+    /// Its last index. After a loss the driver may give the index to another device.
     index: u32,
-    /// Whether the driver listed it when last asked.
+    /// Whether the driver listed it in the last poll.
     listed: bool,
 }
 
 enum Driver {
     Unopened,
-    /// Boxed: the library's functions are 12 kB of pointers.
+    /// Boxed, because the pointers to the library's functions take 12 kB.
     Open(Box<Session>),
     Refused {
         reason: String,
@@ -64,16 +64,16 @@ enum Driver {
     },
 }
 
-/// NVML, initialised.
+/// NVML, initialized.
 struct Session {
     nvml: Nvml,
     since: Instant,
-    /// Whether this driver's lists of processes can be read.
+    /// Whether this driver's process lists can be read.
     process_lists: bool,
 }
 
 impl Gpu {
-    /// Loads nothing yet. `library` is loaded in place of the system's libnvidia-ml.
+    /// Does not load anything yet. `library` is loaded in place of the system's libnvidia-ml.
     pub(crate) fn new(library: Option<PathBuf>) -> Self {
         Self {
             library,
@@ -83,22 +83,23 @@ impl Gpu {
         }
     }
 
-    /// The memory of all devices of the machine, and of the instances where a device has MIG on: then the
-    /// device itself is not listed. [`visible`] narrows them to those of CUDA_VISIBLE_DEVICES.
+    /// The memory of all devices of the machine, in bytes. If MIG is enabled on a device, its instances are
+    /// listed instead of the device. [`visible`] selects those in CUDA_VISIBLE_DEVICES.
     ///
-    /// `reserved` is what the driver and the firmware keep. Drivers before R510 do not tell it apart: there
-    /// it is 0 and `used` holds it, so that `used + free + reserved` is `total` either way.
+    /// `reserved` is the memory that driver and firmware reserve. Drivers before R510 do not report it
+    /// separately: there it is 0 and included in `used`, so that `used + free + reserved` is `total` in either
+    /// case.
     ///
-    /// `process` is the sum over this process and the `watched` ones (children) of what the driver lists
-    /// for them, as compute, MPS or graphics processes; a process on several lists counts once. It is 0
-    /// where the driver lists others only, and none where it does not tell: under WDDM, without permission,
-    /// before R510 and from 535.43 to 535.86, and in a container whose pids are not the driver's, unless
-    /// bytes are listed for ours.
+    /// `process` is the memory of this process and the `watched` ones (children), as the driver lists it for
+    /// compute, MPS and graphics processes; a process on several lists counts once. It is 0 if the driver lists
+    /// only other processes. It is none if the driver does not report it: under WDDM, without permission,
+    /// before R510, from 535.43 to 535.86, and in a container whose process ids are not the driver's, unless
+    /// the driver lists memory for one of these processes.
     ///
     /// # Errors
     ///
-    /// One sentence, where there is no driver, it refuses, or it has no device to show. A driver that
-    /// refused is asked again after 10 s, a library that could not be loaded after 60 s.
+    /// A sentence, if there is no driver, or it refuses, or it lists no devices. A driver that refused is tried
+    /// again after 10 s, and a library that could not be loaded after 60 s.
     pub(crate) fn devices(&mut self, watched: &[u32]) -> Result<GpuInventory, String> {
         self.devices_at(watched, Instant::now())
     }
@@ -117,45 +118,46 @@ impl Gpu {
             }
         };
         let (inventory, fell_off) = self
-            .survey(&session, watched)
-            .map_err(|error| self.refuse(of_driver(&error), now + INITIALISE_AGAIN))?;
-        // A device that was reset answers to a new session only; the old one lasts while it is of use.
+            .poll(&session, watched)
+            .map_err(|error| self.refuse(of_driver(&error), now + INITIALIZE_AGAIN))?;
+        // A device that was reset answers only in a new session. Keep the old session while it has other
+        // devices.
         let spent = inventory.devices.is_empty() && fell_off;
-        if !spent || now < session.since + INITIALISE_AGAIN {
+        if !spent || now < session.since + INITIALIZE_AGAIN {
             self.driver = Driver::Open(session);
         }
         if inventory.devices.is_empty() && inventory.lost.is_empty() {
-            return Err("NVML: the driver has no device to show".to_owned());
+            return Err("NVML: the driver lists no devices".to_owned());
         }
         Ok(inventory)
     }
 
-    /// Remembers why there is nothing to tell until then.
+    /// Remembers why no driver is available until then.
     fn refuse(&mut self, reason: String, until: Instant) -> String {
         self.driver = Driver::Refused { reason: reason.clone(), until };
         reason
     }
 
-    /// Asks each device; also whether one of them fell off the bus. An error is the whole driver's.
-    fn survey(
+    /// Queries each device. Also returns whether a device fell off the bus. An error concerns the whole driver.
+    fn poll(
         &mut self,
         session: &Session,
         watched: &[u32],
     ) -> Result<(GpuInventory, bool), NvmlError> {
-        let mut survey = Survey {
+        let mut poll = DevicePoll {
             session,
             watched,
             same_pids: self.same_pids,
             inventory: GpuInventory::default(),
         };
         let mut fell_off = false;
-        let mut said = Vec::new();
+        let mut listed_now = Vec::new();
         for index in 0..session.nvml.device_count()? {
-            match survey.device(index) {
+            match poll.device(index) {
                 Ok(uuid) => {
                     let listed = true;
                     self.known.insert(uuid.clone(), Known { index, listed });
-                    said.push(uuid);
+                    listed_now.push(uuid);
                 }
                 Err(error) if ends_session(&error) => return Err(error),
                 Err(error) => {
@@ -166,25 +168,25 @@ impl Gpu {
                         Some((uuid, _)) => format!("GPU {index} ({uuid})"),
                         None => format!("GPU {index}"),
                     };
-                    survey.lose(&subject, &of_device(&error));
-                    said.extend(known.map(|(uuid, _)| uuid.clone()));
+                    poll.lose(&subject, &of_device(&error));
+                    listed_now.extend(known.map(|(uuid, _)| uuid.clone()));
                 }
             }
         }
         for (uuid, known) in &mut self.known {
-            known.listed = said.contains(uuid);
+            known.listed = listed_now.contains(uuid);
             if !known.listed {
                 fell_off = true;
                 let subject = format!("GPU {} ({uuid})", known.index);
-                survey.lose(&subject, "lost: the driver no longer lists it");
+                poll.lose(&subject, "lost: the driver no longer lists it");
             }
         }
-        Ok((survey.inventory, fell_off))
+        Ok((poll.inventory, fell_off))
     }
 }
 
 impl Session {
-    /// Fails with the reason and how long to leave it at that.
+    /// Loads and initializes NVML. The error is the reason and how long to wait before the next try.
     fn open(library: Option<&OsStr>, now: Instant) -> Result<Box<Self>, (String, Duration)> {
         let library = library.unwrap_or(OsStr::new(LIBRARY));
         let nvml = Nvml::builder().lib_path(library).init();
@@ -194,7 +196,7 @@ impl Session {
                 let reason = format!("no NVIDIA driver: {library} could not be loaded ({error})");
                 (reason, LOAD_AGAIN)
             }
-            error => (of_driver(&error), INITIALISE_AGAIN),
+            error => (of_driver(&error), INITIALIZE_AGAIN),
         })?;
         let process_lists =
             nvml.sys_driver_version().map_or(true, |version| has_process_lists(&version));
@@ -202,23 +204,23 @@ impl Session {
     }
 }
 
-/// One round over the devices.
-struct Survey<'a> {
+/// One pass over all devices.
+struct DevicePoll<'a> {
     session: &'a Session,
     watched: &'a [u32],
     same_pids: bool,
     inventory: GpuInventory,
 }
 
-impl Survey<'_> {
-    /// Adds the device or its MIG instances; its UUID.
+impl DevicePoll<'_> {
+    /// Adds the device or its MIG instances, and returns the device's UUID.
     fn device(&mut self, index: u32) -> Result<String, NvmlError> {
         let device = self.session.nvml.device_by_index(index)?;
         let uuid = device.uuid()?;
         let mig = match device.mig_mode() {
             Ok(mode) => mode.current == 1,
             Err(error) if ends_device(&error) => return Err(error),
-            // A device or a driver without MIG does not know the question.
+            // The device or the driver does not support MIG.
             Err(_) => false,
         };
         if !mig {
@@ -229,7 +231,7 @@ impl Survey<'_> {
         let mut instances = 0;
         for instance in 0..device.mig_device_count()? {
             let added = match device.mig_device_by_index(instance) {
-                // A place that holds no instance.
+                // An index without an instance.
                 Err(NvmlError::NotFound) => continue,
                 handle => handle.and_then(|it| self.memory(&it, index, Some(instance))),
             };
@@ -243,7 +245,7 @@ impl Survey<'_> {
             }
         }
         if instances == 0 {
-            self.lose(&format!("GPU {index} ({uuid})"), "MIG is on and no instance was made");
+            self.lose(&format!("GPU {index} ({uuid})"), "MIG is enabled but has no instances");
         }
         Ok(uuid)
     }
@@ -272,7 +274,7 @@ impl Survey<'_> {
         })
     }
 
-    /// The bytes of this process and the watched ones; an error only where it is the device's end.
+    /// The bytes of this process and the watched ones. An error means that the device is lost.
     fn process(&self, device: &Device<'_>) -> Result<Option<u64>, NvmlError> {
         if !self.session.process_lists {
             return Ok(None);
@@ -301,16 +303,16 @@ impl Survey<'_> {
             };
             let instance = (process.gpu_instance_id, process.compute_instance_id);
             let counted = bytes.entry((process.pid, instance)).or_insert(0);
-            // A process on two lists has the same bytes on both.
+            // A process on several lists has the same bytes on each.
             *counted = used.max(*counted);
         }
         let sum = bytes.into_values().fold(0, u64::saturating_add);
-        // Nothing listed for us is nothing used only where we would be listed.
+        // No entry means no memory only if the driver would list these processes.
         Ok((sum > 0 || (complete && self.same_pids)).then_some(sum))
     }
 }
 
-/// Bytes of a device or a MIG instance.
+/// The memory of a device or a MIG instance, in bytes.
 struct Memory {
     total: u64,
     used: u64,
@@ -332,15 +334,16 @@ impl Memory {
         }
     }
 
-    /// nvmlDeviceGetMemoryInfo, which counts reserved memory as used and which nvml-wrapper no longer has.
-    #[allow(unsafe_code, reason = "a C function that nvml-wrapper only loads")]
+    /// Calls nvmlDeviceGetMemoryInfo, which counts reserved memory as used, and for which nvml-wrapper no
+    /// longer has a safe function.
+    #[allow(unsafe_code, reason = "nvml-wrapper loads this C function but does not wrap it")]
     fn first_version(device: &Device<'_>) -> Result<Self, NvmlError> {
         let Ok(function) = &device.nvml().lib().nvmlDeviceGetMemoryInfo else {
             return Err(NvmlError::FunctionNotFound);
         };
-        // SAFETY: the structure is three C integers, for which zero bytes are values. The handle is used
-        // while the session that gave it lives, and the function, loaded from the same library, writes
-        // into the structure only.
+        // SAFETY: the structure is three C integers, for which all-zero bytes are valid. The handle is used
+        // while its session exists. The function was loaded from the same library, and writes only to the
+        // structure.
         let memory = unsafe {
             let mut memory = mem::zeroed();
             nvml_try(function(device.handle(), &raw mut memory))?;
@@ -350,8 +353,9 @@ impl Memory {
     }
 }
 
-/// Drivers 535.43 to 535.86 wrote a longer element into the lists of processes, under the old version of
-/// the call, past the end of the caller's memory: <https://github.com/XuehaiPan/nvitop/pull/79> and 89.
+/// Whether this driver's process lists can be read. With drivers 535.43 to 535.86, the old version of the call
+/// writes larger elements, past the end of the caller's memory: <https://github.com/XuehaiPan/nvitop/pull/79>
+/// and 89.
 fn has_process_lists(driver: &str) -> bool {
     let mut numbers = driver.split('.').map(str::parse::<u32>);
     let (Some(Ok(535)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
@@ -360,10 +364,10 @@ fn has_process_lists(driver: &str) -> bool {
     !(43..98).contains(&minor)
 }
 
-/// Whether pids here are the machine's own. In a container the driver lists either the machine's pids, or
-/// the container's with no bytes (<https://github.com/NVIDIA/open-gpu-kernel-modules/pull/614>).
+/// Whether process ids here are those of the machine. In a container the driver lists either the machine's ids,
+/// or the container's ids without memory (<https://github.com/NVIDIA/open-gpu-kernel-modules/pull/614>).
 fn in_first_pid_namespace() -> bool {
-    /// PROC_PID_INIT_INO of Linux, include/linux/proc_ns.h.
+    /// Linux's PROC_PID_INIT_INO, from include/linux/proc_ns.h.
     const FIRST: &str = "pid:[4026531836]";
     !cfg!(target_os = "linux")
         || std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == FIRST)

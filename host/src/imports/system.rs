@@ -1,4 +1,4 @@
-//! Memory of this process, of a command that it watches, and of the machine.
+//! The memory of this process, of the commands that it watches, and of the machine.
 
 use model_foundry_guest::imports::SystemMemory;
 use sysinfo::{MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate, System};
@@ -6,13 +6,17 @@ use sysinfo::{MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate, Sys
 /// Reads memory figures through sysinfo.
 #[derive(Default)]
 pub(crate) struct MachineMemory {
-    /// Made on first use.
+    /// Created on first use.
     system: Option<System>,
 }
 
 impl MachineMemory {
-    /// The figures now, in bytes. Where commands are watched, they and their children count as the
-    /// process, and this one, which only watches, does not.
+    /// The current figures, in bytes. If commands are watched, the process figures are the sums over those
+    /// commands and all that they started, without this process. Otherwise they are those of this process.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that says why the figures are not available.
     pub(crate) fn read(&mut self, watched: &[u32]) -> Result<SystemMemory, String> {
         let system = match &mut self.system {
             Some(system) => system,
@@ -23,7 +27,7 @@ impl MachineMemory {
         let own;
         let roots = if watched.is_empty() {
             own = [std::process::id()];
-            // One process is asked for alone: listing all of them takes milliseconds.
+            // Only this process, because listing all of them takes milliseconds.
             let pids = [Pid::from_u32(own[0])];
             system.refresh_processes_specifics(ProcessesToUpdate::Some(&pids), true, memory);
             &own[..]
@@ -39,7 +43,7 @@ impl MachineMemory {
             }
         }
         if resident == 0 && watched.is_empty() {
-            return Err("the operating system does not tell this process' memory".into());
+            return Err("the operating system does not report this process's memory".into());
         }
         Ok(SystemMemory {
             process_resident: resident,
@@ -51,7 +55,7 @@ impl MachineMemory {
     }
 }
 
-/// The processes and all that they started.
+/// The processes and all that they started, directly or indirectly.
 pub(crate) fn descendants(roots: &[u32]) -> Vec<u32> {
     let Ok(mut system) = System::new() else { return roots.to_vec() };
     let nothing = ProcessRefreshKind::nothing().without_tasks();

@@ -1,10 +1,10 @@
-//! NVML's errors: what they end, and the sentences that users read.
+//! NVML's errors: whether a session or a device can still be used, and what to tell the user.
 
 use nvml_wrapper::error::NvmlError;
 
-/// Whether this driver has no such function, or not for this device.
+/// Whether the driver lacks the function, at all or for this device.
 pub(super) fn is_missing(error: &NvmlError) -> bool {
-    /// NVML_ERROR_ARGUMENT_VERSION_MISMATCH: the function knows older structures only.
+    /// NVML_ERROR_ARGUMENT_VERSION_MISMATCH: the function supports only older structures.
     const VERSION_MISMATCH: u32 = 25;
     matches!(
         error,
@@ -15,27 +15,27 @@ pub(super) fn is_missing(error: &NvmlError) -> bool {
     )
 }
 
-/// Whether no device will answer in this session.
+/// Whether the session has ended, so that no device will answer.
 pub(super) fn ends_session(error: &NvmlError) -> bool {
     matches!(error, NvmlError::Uninitialized | NvmlError::DriverNotLoaded)
 }
 
-/// Whether the device will not answer in this session.
+/// Whether the device will not answer again in this session.
 pub(super) fn ends_device(error: &NvmlError) -> bool {
     ends_session(error) || matches!(error, NvmlError::GpuLost | NvmlError::ResetRequired)
 }
 
-/// The sentence for a driver that refuses.
+/// The message for a driver that refuses.
 pub(super) fn of_driver(error: &NvmlError) -> String {
     match error {
         NvmlError::DriverNotLoaded => {
             "no NVIDIA driver: its kernel module is not loaded".to_owned()
         }
         NvmlError::NoPermission => {
-            "NVML: no permission: this user may not talk to the NVIDIA driver".to_owned()
+            "NVML: no permission: this user may not use the NVIDIA driver".to_owned()
         }
         NvmlError::LibRmVersionMismatch => {
-            "NVML: the library and the kernel module are of different versions; a reboot mends that"
+            "NVML: the library and the kernel module have different versions; reboot to fix this"
                 .to_owned()
         }
         NvmlError::Uninitialized => "NVML: the driver ended the session".to_owned(),
@@ -44,11 +44,11 @@ pub(super) fn of_driver(error: &NvmlError) -> String {
     }
 }
 
-/// What follows the device in the sentence for one that does not answer.
+/// The message for a device that does not answer, to be printed after its name.
 pub(super) fn of_device(error: &NvmlError) -> String {
     match error {
-        NvmlError::NoPermission => "no permission: this user may not ask it".to_owned(),
-        NvmlError::NotSupported => "it does not tell its memory".to_owned(),
+        NvmlError::NoPermission => "no permission: this user may not query it".to_owned(),
+        NvmlError::NotSupported => "it does not report its memory".to_owned(),
         NvmlError::GpuLost => "lost: it fell off the bus or does not answer".to_owned(),
         NvmlError::ResetRequired => "lost: it must be reset before it can be used again".to_owned(),
         NvmlError::UnexpectedVariant(code) => format!("NVML error {code}"),

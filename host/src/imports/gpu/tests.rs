@@ -1,4 +1,4 @@
-//! Against tests/nvml-stand-in, a libnvidia-ml that answers from a file.
+//! Tests with tests/nvml-stand-in, a libnvidia-ml that takes its answers from a file.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -9,11 +9,12 @@ use tempfile::TempDir;
 
 use super::{Gpu, GpuDevice, has_process_lists};
 
-/// Builds the stand-in once per test run; its path.
+/// Builds the stand-in once per test run, and returns its path.
 fn stand_in() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| {
-        // A target folder of its own: cargo may hold the lock of the usual one while it runs us.
+        // In a separate target folder, because cargo may hold the lock of the usual one while it runs the
+        // tests.
         let output = Command::new(env!("CARGO"))
             .args(["build", "--quiet", "--package", "nvml-stand-in"])
             .args(["--message-format", "json"])
@@ -33,7 +34,7 @@ fn stand_in() -> &'static Path {
     })
 }
 
-/// A machine with a copy of the stand-in, which the loader takes for a library of its own.
+/// A machine with its own copy of the stand-in, which the loader treats as a separate library.
 struct Machine(TempDir);
 
 impl Machine {
@@ -44,7 +45,7 @@ impl Machine {
         machine
     }
 
-    /// A driver too old to have `function`: its name in the library is spoilt.
+    /// Simulates a driver too old to have `function`, by changing its name in the library.
     fn without(self, function: &str) -> Self {
         let mut bytes = std::fs::read(self.library()).expect("the library");
         let name = format!("\0{function}\0").into_bytes();
@@ -72,7 +73,7 @@ impl Machine {
 
     fn gpu(&self) -> Gpu {
         let mut gpu = Gpu::new(Some(self.library()));
-        // Also where the tests run in a container.
+        // Even if the tests run in a container.
         gpu.same_pids = true;
         gpu
     }
@@ -95,7 +96,7 @@ const TWO: &str = "
     device.1.total=2000
 ";
 
-/// `scenario` with further lines; they may not repeat a key.
+/// `scenario` with further lines, which must not repeat a key.
 fn and(scenario: &str, further: &str) -> String {
     format!("{scenario}\n{further}\n")
 }
@@ -104,7 +105,7 @@ fn uuids(devices: &[GpuDevice]) -> Vec<&str> {
     devices.iter().map(|device| device.uuid.as_str()).collect()
 }
 
-/// `process` of the one device.
+/// The `process` of the only device.
 fn process_bytes(scenario: &str, watched: &[u32]) -> Option<u64> {
     let inventory = Machine::new(scenario).gpu().devices(watched);
     inventory.expect("an inventory").devices[0].process
@@ -115,7 +116,7 @@ fn me() -> u32 {
 }
 
 #[test]
-fn a_machine_without_a_driver_says_so_and_is_not_asked_again_for_a_minute() {
+fn a_missing_driver_is_reported_and_is_not_loaded_again_for_a_minute() {
     let machine = Machine::new(ONE);
     let library = machine.library();
     let elsewhere = machine.0.path().join("elsewhere.so");
@@ -141,14 +142,11 @@ fn a_library_that_is_not_nvml_is_a_reason() {
 }
 
 #[test]
-fn a_driver_that_refuses_gives_its_reason_and_is_asked_again_after_ten_seconds() {
+fn a_driver_that_refuses_gives_its_reason_and_is_tried_again_after_ten_seconds() {
     for (error, reason) in [
         (9, "no NVIDIA driver: its kernel module is not loaded"),
-        (4, "NVML: no permission: this user may not talk to the NVIDIA driver"),
-        (
-            18,
-            "NVML: the library and the kernel module are of different versions; a reboot mends that",
-        ),
+        (4, "NVML: no permission: this user may not use the NVIDIA driver"),
+        (18, "NVML: the library and the kernel module have different versions; reboot to fix this"),
         (27, "NVML: error 27"),
     ] {
         let machine = Machine::new(&format!("init.error={error}"));
@@ -167,14 +165,11 @@ fn a_driver_that_refuses_gives_its_reason_and_is_asked_again_after_ten_seconds()
 #[test]
 fn a_driver_without_devices_is_a_reason() {
     let machine = Machine::new("count=0");
-    assert_eq!(
-        machine.gpu().devices(&[]),
-        Err("NVML: the driver has no device to show".to_owned())
-    );
+    assert_eq!(machine.gpu().devices(&[]), Err("NVML: the driver lists no devices".to_owned()));
 }
 
 #[test]
-fn one_device_tells_total_used_free_and_reserved() {
+fn one_device_reports_total_used_free_and_reserved() {
     let inventory = Machine::new(ONE).gpu().devices(&[]).expect("an inventory");
     assert_eq!(
         inventory.devices,
@@ -194,7 +189,7 @@ fn one_device_tells_total_used_free_and_reserved() {
 }
 
 #[test]
-fn several_devices_are_told_in_the_order_of_the_driver() {
+fn several_devices_are_listed_in_the_order_of_the_driver() {
     let inventory = Machine::new(TWO).gpu().devices(&[]).expect("an inventory");
     assert_eq!(uuids(&inventory.devices), ["GPU-aa", "GPU-bb"]);
     assert_eq!(inventory.devices[1].index, 1);
@@ -202,7 +197,7 @@ fn several_devices_are_told_in_the_order_of_the_driver() {
 }
 
 #[test]
-fn what_changes_between_two_calls_is_told() {
+fn changes_between_two_calls_are_reported() {
     let machine = Machine::new(ONE);
     let mut gpu = machine.gpu();
     gpu.devices(&[]).expect("an inventory");
@@ -225,12 +220,12 @@ fn an_older_driver_counts_reserved_memory_as_used() {
 }
 
 #[test]
-fn a_device_without_memory_of_its_own_is_not_given_numbers() {
+fn a_device_that_does_not_report_its_memory_is_listed_as_lost() {
     let scenario = and(ONE, "device.0.memory_v2.error=3\ndevice.0.memory.error=3");
     let inventory = Machine::new(&scenario).gpu().devices(&[]);
     let inventory = inventory.expect("an inventory");
     assert!(inventory.devices.is_empty());
-    assert_eq!(inventory.lost, ["GPU 0: it does not tell its memory"]);
+    assert_eq!(inventory.lost, ["GPU 0: it does not report its memory"]);
 }
 
 #[test]
@@ -256,7 +251,7 @@ fn a_client_of_mps_is_found() {
 }
 
 #[test]
-fn more_processes_than_fit_at_once_are_read() {
+fn a_list_with_more_processes_than_fit_at_once_is_read() {
     let others: String = (1000..1100).map(|pid| format!("{pid}:1 ")).collect();
     let scenario = and(ONE, &format!("device.0.compute={others} {}:5", me()));
     assert_eq!(process_bytes(&scenario, &[]), Some(5));
@@ -269,16 +264,16 @@ fn a_process_that_is_not_listed_uses_nothing() {
 }
 
 #[test]
-fn bytes_that_the_driver_does_not_know_are_none() {
+fn bytes_that_the_driver_does_not_report_are_none() {
     let scenario = and(ONE, &format!("device.0.compute={}:- 11:5", me()));
     assert_eq!(process_bytes(&scenario, &[11]), None);
-    // Those of strangers do not matter.
+    // Other processes do not matter.
     let scenario = and(ONE, "device.0.compute=11:- 12:5");
     assert_eq!(process_bytes(&scenario, &[]), Some(0));
 }
 
 #[test]
-fn a_list_that_may_not_be_had_is_none_and_the_device_is_still_told() {
+fn without_a_process_list_the_bytes_are_none_and_the_device_is_still_listed() {
     let own = format!("device.0.compute={}:100\n", me());
     for error in [3, 4, 999] {
         let refused = format!("{own}device.0.compute.error={error}");
@@ -292,7 +287,7 @@ fn a_list_that_may_not_be_had_is_none_and_the_device_is_still_told() {
 }
 
 #[test]
-fn a_further_list_that_is_missing_matters_only_where_it_could_hold_us() {
+fn another_list_that_is_missing_matters_only_if_it_could_contain_this_process() {
     let own = format!("device.0.compute={}:100\n", me());
     let not_supported = "device.0.graphics.error=3\ndevice.0.mps.error=3";
     let refused = "device.0.mps.error=4";
@@ -302,7 +297,7 @@ fn a_further_list_that_is_missing_matters_only_where_it_could_hold_us() {
 }
 
 #[test]
-fn in_a_container_only_bytes_listed_for_us_are_told() {
+fn in_a_container_only_bytes_listed_for_this_process_are_reported() {
     let inside = |lists: &str| {
         let machine = Machine::new(&and(ONE, lists));
         let mut gpu = machine.gpu();
@@ -316,7 +311,7 @@ fn in_a_container_only_bytes_listed_for_us_are_told() {
 }
 
 #[test]
-fn a_driver_that_writes_past_the_list_of_processes_is_not_asked_for_it() {
+fn the_process_list_of_a_driver_that_writes_past_its_end_is_not_read() {
     let list = format!("driver=535.54.03\ndevice.0.compute={}:100", me());
     assert_eq!(process_bytes(&and(ONE, &list), &[]), None);
     for (driver, read) in [
@@ -348,7 +343,7 @@ const MIG: &str = "
 ";
 
 #[test]
-fn a_device_with_mig_is_told_by_its_instances() {
+fn a_device_with_mig_is_listed_by_its_instances() {
     let scenario = and(MIG, &format!("device.1.mig.0.compute={}:40", me()));
     let inventory = Machine::new(&scenario).gpu().devices(&[]);
     let inventory = inventory.expect("an inventory");
@@ -374,34 +369,34 @@ fn a_device_with_mig_is_told_by_its_instances() {
 }
 
 #[test]
-fn an_instance_that_may_not_be_asked_is_said_and_the_others_are_told() {
+fn an_instance_without_permission_is_reported_and_the_others_are_listed() {
     let scenario = and(MIG, "device.1.mig.0.error=4");
     let inventory = Machine::new(&scenario).gpu().devices(&[]);
     let inventory = inventory.expect("an inventory");
     assert_eq!(uuids(&inventory.devices), ["GPU-aa", "MIG-b2"]);
-    assert_eq!(inventory.lost, ["GPU 1 MIG 0: no permission: this user may not ask it"]);
+    assert_eq!(inventory.lost, ["GPU 1 MIG 0: no permission: this user may not query it"]);
 }
 
 #[test]
-fn mig_without_instances_is_said() {
+fn mig_without_instances_is_reported() {
     let scenario = and(ONE, "device.0.mig_mode=1\ndevice.0.mig_slots=7");
     let inventory = Machine::new(&scenario).gpu().devices(&[]);
     let inventory = inventory.expect("an inventory");
     assert!(inventory.devices.is_empty());
-    assert_eq!(inventory.lost, ["GPU 0 (GPU-aa): MIG is on and no instance was made"]);
+    assert_eq!(inventory.lost, ["GPU 0 (GPU-aa): MIG is enabled but has no instances"]);
 }
 
 #[test]
-fn a_device_that_may_not_be_asked_is_said_and_the_others_are_told() {
+fn a_device_without_permission_is_reported_and_the_others_are_listed() {
     let scenario = and(TWO, "device.0.handle.error=4");
     let inventory = Machine::new(&scenario).gpu().devices(&[]);
     let inventory = inventory.expect("an inventory");
     assert_eq!(uuids(&inventory.devices), ["GPU-bb"]);
-    assert_eq!(inventory.lost, ["GPU 0: no permission: this user may not ask it"]);
+    assert_eq!(inventory.lost, ["GPU 0: no permission: this user may not query it"]);
 }
 
 #[test]
-fn a_device_lost_between_two_calls_is_said_with_its_uuid() {
+fn a_device_lost_between_two_calls_is_reported_with_its_uuid() {
     let machine = Machine::new(TWO);
     let mut gpu = machine.gpu();
     assert_eq!(gpu.devices(&[]).expect("an inventory").devices.len(), 2);
@@ -418,7 +413,7 @@ fn a_device_lost_between_two_calls_is_said_with_its_uuid() {
 }
 
 #[test]
-fn a_device_lost_while_it_is_asked_is_said() {
+fn a_device_lost_during_a_query_is_reported() {
     for call in ["uuid", "name", "mig_mode", "memory_v2", "compute", "mps"] {
         let scenario = and(TWO, &format!("device.1.{call}.error=15"));
         let inventory = Machine::new(&scenario).gpu().devices(&[]);
@@ -429,11 +424,11 @@ fn a_device_lost_while_it_is_asked_is_said() {
 }
 
 #[test]
-fn a_device_that_the_driver_no_longer_lists_is_said() {
+fn a_device_that_the_driver_no_longer_lists_is_reported() {
     let machine = Machine::new(TWO);
     let mut gpu = machine.gpu();
     gpu.devices(&[]).expect("an inventory");
-    // The other one moves up.
+    // The other device moves up.
     machine.becomes("count=1\ndevice.0.uuid=GPU-bb");
     let inventory = gpu.devices(&[]).expect("an inventory");
     assert_eq!(uuids(&inventory.devices), ["GPU-bb"]);
@@ -451,7 +446,7 @@ fn a_device_that_the_driver_no_longer_lists_is_said() {
 }
 
 #[test]
-fn a_driver_unloaded_under_the_run_is_a_reason_until_it_is_back() {
+fn a_driver_unloaded_during_the_run_is_a_reason_until_it_is_back() {
     for (error, reason) in [
         ("count.error=9", "no NVIDIA driver: its kernel module is not loaded"),
         ("device.0.error=1", "NVML: the driver ended the session"),
@@ -472,14 +467,14 @@ fn a_driver_unloaded_under_the_run_is_a_reason_until_it_is_back() {
 }
 
 #[test]
-fn a_driver_whose_devices_are_all_lost_is_opened_anew_after_ten_seconds() {
+fn a_driver_whose_devices_are_all_lost_is_opened_again_after_ten_seconds() {
     let machine = Machine::new(ONE);
     let mut gpu = machine.gpu();
     let start = Instant::now();
     let at = |seconds| start + Duration::from_secs(seconds);
     gpu.devices_at(&[], start).expect("an inventory");
 
-    // What a new session would meet; an open one does not.
+    // Only a new session calls init.
     machine.becomes(&and(ONE, "device.0.error=15\ninit.error=9"));
     for seconds in [9, 10] {
         let inventory = gpu.devices_at(&[], at(seconds)).expect("an inventory");
@@ -495,7 +490,7 @@ fn a_driver_whose_devices_are_all_lost_is_opened_anew_after_ten_seconds() {
 }
 
 #[test]
-fn it_may_be_sent_to_another_thread() {
+fn it_can_be_sent_to_another_thread() {
     fn sent<T: Send>() {}
     sent::<Gpu>();
 }

@@ -1,17 +1,17 @@
-//! CUDA_VISIBLE_DEVICES, which NVML does not know.
+//! Applies CUDA_VISIBLE_DEVICES, which NVML ignores.
 
 use model_foundry_guest::imports::GpuDevice;
 
-/// Those of `devices` that a CUDA program with this value of CUDA_VISIBLE_DEVICES sees, in its order.
+/// The `devices` that a CUDA program with this value of CUDA_VISIBLE_DEVICES sees, in the order of the value.
 ///
-/// None (the variable is not set) is all of them; an empty value none. As in CUDA the list holds either
-/// indices, or UUIDs that start with `GPU-`, or with `MIG-`; a UUID may be cut short while one device only
-/// starts so; the first entry that names no device ends the list, and a device named twice empties it. A
-/// number may have anything after it, as strtoul has it. An index names the first MIG instance where the
-/// device has some, as CUDA takes no other.
+/// If the variable is not set (none), these are all devices; if it is empty, there are none. The rules are
+/// CUDA's. The list contains either indices, or UUIDs that begin with `GPU-`, or UUIDs that begin with `MIG-`.
+/// A UUID may be shortened to a prefix that is unique. The first entry that names no device ends the list, and
+/// a device that is named twice empties it. A number may be followed by anything, as with strtoul. The index of
+/// a device with MIG instances means the first instance, the only one that CUDA uses.
 ///
-/// Indices are the driver's, in the order of the bus: CUDA's own only under CUDA_DEVICE_ORDER=PCI_BUS_ID or
-/// where all devices are of one kind.
+/// Indices are those of the driver, in the order of the bus. CUDA uses the same ones only with
+/// CUDA_DEVICE_ORDER=PCI_BUS_ID, or if all devices are of the same model.
 pub(crate) fn visible(devices: Vec<GpuDevice>, variable: Option<&str>) -> Vec<GpuDevice> {
     let Some(variable) = variable else {
         return devices;
@@ -35,7 +35,7 @@ pub(crate) fn visible(devices: Vec<GpuDevice>, variable: Option<&str>) -> Vec<Gp
 }
 
 fn by_uuid<'a>(devices: &'a [GpuDevice], entry: &str) -> Option<&'a GpuDevice> {
-    // MIG-GPU-…/1/1 is whole although it also begins MIG-GPU-…/1/10.
+    // MIG-GPU-…/1/1 is a complete UUID, although MIG-GPU-…/1/10 begins with it.
     if let Some(device) = devices.iter().find(|device| device.uuid == entry) {
         return Some(device);
     }
@@ -43,7 +43,7 @@ fn by_uuid<'a>(devices: &'a [GpuDevice], entry: &str) -> Option<&'a GpuDevice> {
     matching.next().filter(|_| matching.next().is_none())
 }
 
-/// The number that `entry` starts with.
+/// The number at the start of `entry`.
 fn number(entry: &str) -> Option<u32> {
     let digits = entry.strip_prefix('+').unwrap_or(entry);
     let end = digits.find(|character: char| !character.is_ascii_digit()).unwrap_or(digits.len());
@@ -68,7 +68,7 @@ mod tests {
         }
     }
 
-    /// The UUIDs seen on a machine of three devices, the last with two MIG instances.
+    /// The visible UUIDs on a machine with three devices, the last of which has two MIG instances.
     fn seen(variable: Option<&str>) -> Vec<String> {
         let devices = vec![
             device(0, None, "GPU-aa10"),
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn all_are_seen_where_the_variable_is_not_set_and_none_where_it_is_empty() {
+    fn all_devices_are_visible_if_the_variable_is_not_set_and_none_if_it_is_empty() {
         assert_eq!(seen(None), ["GPU-aa10", "GPU-aa20", "MIG-cc10", "MIG-cc1055"]);
         assert!(seen(Some("")).is_empty());
     }
@@ -92,19 +92,19 @@ mod tests {
     }
 
     #[test]
-    fn an_index_is_the_drivers_and_not_the_place_in_the_list() {
+    fn an_index_is_that_of_the_driver_and_not_the_position_in_the_list() {
         let without_the_first = vec![device(1, None, "GPU-b"), device(2, None, "GPU-c")];
         let seen = visible(without_the_first, Some("1"));
         assert_eq!(seen, [device(1, None, "GPU-b")]);
     }
 
     #[test]
-    fn an_index_of_a_device_with_mig_is_its_first_instance() {
+    fn the_index_of_a_device_with_mig_means_its_first_instance() {
         assert_eq!(seen(Some("2,0")), ["MIG-cc10", "GPU-aa10"]);
     }
 
     #[test]
-    fn a_number_may_have_anything_after_it() {
+    fn a_number_may_be_followed_by_anything() {
         assert_eq!(seen(Some("1gpu2,+0x")), ["GPU-aa20", "GPU-aa10"]);
     }
 
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_uuid_may_be_cut_short_while_it_names_one_device() {
+    fn a_uuid_may_be_shortened_to_a_unique_prefix() {
         assert_eq!(seen(Some("GPU-aa2,GPU-aa1")), ["GPU-aa20", "GPU-aa10"]);
         assert!(seen(Some("GPU-aa")).is_empty());
     }
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_uuid_is_not_taken_for_the_start_of_another() {
+    fn a_complete_uuid_is_not_taken_for_the_prefix_of_another() {
         assert_eq!(seen(Some("MIG-cc10")), ["MIG-cc10"]);
     }
 }
