@@ -1,10 +1,9 @@
-//! Compiled components, kept between processes.
+//! A cache of compiled components on the disk.
 //!
-//! wasmtime's own cache compresses what it keeps: unpacking it is two thirds of a warm start (12 of 18 ms
-//! for this component). Here the compiled code lies in a file that is mapped as it is. A file that is mapped is
-//! trusted, so it must be ours: the folder belongs to this user and nobody else can write it, the name
-//! tells component, engine and settings, and a checksum beside it tells whether the bytes are those that
-//! were written.
+//! wasmtime's own cache compresses its entries, and decompression takes two thirds of a warm start (12 of 18 ms
+//! for this component). This cache stores the compiled code in a file that is mapped into memory unmodified.
+//! Mapped code is trusted, so it must be ours: the folder belongs to this user and no one else can write to it,
+//! the file name identifies component, engine and settings, and a checksum in a second file detects damage.
 
 use std::fs::{self, DirBuilder, File};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -15,16 +14,16 @@ use std::path::{Path, PathBuf};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-/// How many components are kept: a few versions of ours, and some of other people's.
-const KEPT: usize = 16;
+/// How many components are retained: a few versions of ours, and some from other authors.
+const MAX_COMPONENTS: usize = 16;
 
-/// The component, from the cache if it is there, and else compiled and put there.
+/// Loads a component from the cache in `folder`, or compiles it and adds it to the cache.
 pub(crate) fn component(
     engine: &Engine,
     folder: Option<&Path>,
     bytes: &[u8],
 ) -> wasmtime::Result<Component> {
-    // Without a folder of our own every start compiles, and nothing else is lost.
+    // Without a folder of our own, every start compiles the component.
     let Some(entry) = folder.and_then(|folder| Entry::of(engine, folder, bytes).ok()) else {
         return Component::new(engine, bytes);
     };
@@ -40,7 +39,7 @@ pub(crate) fn component(
     Component::new(engine, bytes)
 }
 
-/// Where one component's code is kept.
+/// The files of one component in the cache.
 struct Entry {
     code: PathBuf,
     checksum: PathBuf,
@@ -64,15 +63,15 @@ impl Entry {
         if format!("{:08x}", checksum_of(&self.code).ok()?) != expected.trim() {
             return None;
         }
-        #[expect(unsafe_code, reason = "compiled code can only be loaded so")]
-        // SAFETY: this process, or an earlier one of the same user, wrote the file with the compiler of
-        // this very engine: the folder is this user's alone, the name tells component and settings, and the
-        // checksum was right just now. wasmtime itself checks its version and the processor's features.
+        #[expect(unsafe_code, reason = "wasmtime has no safe function that loads compiled code")]
+        // SAFETY: this process, or an earlier one of the same user, wrote the file with the compiler of this
+        // engine: only this user can write to the folder, the name identifies component and settings, and the
+        // checksum has just been verified. wasmtime itself checks its version and the processor's features.
         let component = unsafe { Component::deserialize_file(engine, &self.code) };
         component.ok()
     }
 
-    /// Write code and checksum, each whole or not at all.
+    /// Writes code and checksum, each completely or not at all.
     fn store(&self, compiled: &[u8]) -> io::Result<()> {
         write_whole(&self.code, compiled)?;
         let checksum = format!("{:08x}\n", crc32fast::hash(compiled));
@@ -81,10 +80,10 @@ impl Entry {
         Ok(())
     }
 
-    /// Remove the components that were kept longest ago. What cannot be removed is in nobody's way.
+    /// Removes the oldest components. A file that cannot be removed does no harm.
     fn prune(&self) {
         let entries = self.code.parent().and_then(|folder| fs::read_dir(folder).ok());
-        let mut kept: Vec<_> = entries
+        let mut stored: Vec<_> = entries
             .into_iter()
             .flatten()
             .flatten()
@@ -92,15 +91,16 @@ impl Entry {
             .filter(|path| path.extension().is_some_and(|ending| ending == "cwasm"))
             .filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path)))
             .collect();
-        kept.sort();
-        for (_, path) in kept.iter().rev().skip(KEPT) {
+        stored.sort();
+        for (_, path) in stored.iter().rev().skip(MAX_COMPONENTS) {
             let _ = fs::remove_file(path.with_extension("crc32"));
             let _ = fs::remove_file(path);
         }
     }
 }
 
-/// The folder, made if it is missing, if it is this user's and nobody else can write it.
+/// The folder, which is created if it is missing. An error if it belongs to another user or if others can write
+/// to it.
 fn own_folder(folder: &Path) -> io::Result<PathBuf> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let metadata = fs::metadata(folder)?;
@@ -114,11 +114,11 @@ fn own_folder(folder: &Path) -> io::Result<PathBuf> {
 fn checksum_of(path: &Path) -> io::Result<u32> {
     let mut file = File::open(path)?;
     let mut hasher = crc32fast::Hasher::new();
-    let mut piece = vec![0; 1 << 18];
+    let mut chunk = vec![0; 1 << 18];
     loop {
-        match file.read(&mut piece)? {
+        match file.read(&mut chunk)? {
             0 => return Ok(hasher.finalize()),
-            read => hasher.update(&piece[..read]),
+            read => hasher.update(&chunk[..read]),
         }
     }
 }
@@ -147,11 +147,11 @@ mod tests {
     const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
 
     #[test]
-    fn what_is_kept_is_loaded_and_what_is_damaged_is_compiled_anew() {
+    fn a_stored_component_is_loaded_and_a_damaged_one_is_compiled_again() {
         let folder = tempfile::tempdir().unwrap();
         let engine = Engine::default();
         let entry = Entry::of(&engine, folder.path(), EMPTY).unwrap();
-        assert!(entry.load(&engine).is_none(), "nothing is kept yet");
+        assert!(entry.load(&engine).is_none(), "the cache is empty");
         component(&engine, Some(folder.path()), EMPTY).unwrap();
         assert!(entry.load(&engine).is_some());
 
@@ -161,19 +161,19 @@ mod tests {
         fs::write(&entry.code, code).unwrap();
         assert!(entry.load(&engine).is_none(), "damaged code is never run");
         component(&engine, Some(folder.path()), EMPTY).unwrap();
-        assert!(entry.load(&engine).is_some(), "it was compiled anew");
+        assert!(entry.load(&engine).is_some(), "it was compiled again");
     }
 
     #[test]
-    fn no_more_than_some_are_kept() {
+    fn the_number_of_stored_components_is_bounded() {
         let folder = tempfile::tempdir().unwrap();
-        for number in 0..KEPT + 5 {
+        for number in 0..MAX_COMPONENTS + 5 {
             fs::write(folder.path().join(format!("{number:02}.cwasm")), "").unwrap();
         }
         component(&Engine::default(), Some(folder.path()), EMPTY).unwrap();
         let left = fs::read_dir(folder.path()).unwrap().flatten();
         let left = left.filter(|entry| entry.path().extension().unwrap() == "cwasm").count();
-        assert_eq!(left, KEPT);
+        assert_eq!(left, MAX_COMPONENTS);
     }
 
     #[test]

@@ -1,19 +1,19 @@
-//! Which of several processes this is, and whether they share a disk that mixes their appends.
+//! The rank of this process in a distributed run, and whether the ranks can append to the same file.
 
 use std::os::fd::AsFd as _;
 
 use cap_std::fs::Dir;
 
-/// Where launchers tell a process its rank: torchrun and DeepSpeed, Slurm, Open MPI.
+/// The environment variables in which launchers set a process's rank: torchrun and DeepSpeed, Slurm, Open MPI.
 const VARIABLES: [&str; 3] = ["RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK"];
 
-/// The rank that the launcher told.
+/// The rank that the launcher set, if it set one.
 pub(crate) fn from_environment() -> Option<u32> {
     VARIABLES.iter().find_map(|name| std::env::var(name).ok()?.trim().parse().ok())
 }
 
-/// Whether a folder is on a network file system, where `O_APPEND` does not keep the appends of several
-/// machines apart (open(2) says so of NFS). The numbers are from statfs(2) and the Linux sources.
+/// Whether a folder is on a network file system, where appends of several machines with `O_APPEND` may
+/// overwrite each other; for NFS see open(2). The numbers are from statfs(2) and the Linux sources.
 #[cfg(target_os = "linux")]
 pub(crate) fn on_network_file_system(dir: &Dir) -> bool {
     const NFS: u64 = 0x6969;
@@ -30,7 +30,7 @@ pub(crate) fn on_network_file_system(dir: &Dir) -> bool {
         .is_ok_and(|system| network.contains(&((system.f_type as u64) & 0xffff_ffff)))
 }
 
-/// Not known here: sharing a file is the default.
+/// Unknown on this system; false, so that processes share a file by default.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn on_network_file_system(dir: &Dir) -> bool {
     let _ = dir.as_fd();

@@ -1,14 +1,14 @@
 //! Locks that survive fork(2).
 //!
-//! They are the standard library's, of which a copied process needs nothing but the lock's own memory.
-//! parking_lot keeps the threads that wait in one table for the whole process: a child that is forked while
-//! another thread works on that table has it locked for ever.
+//! These wrap the standard library's locks, which have no state outside the lock's own memory. parking_lot has
+//! one table of waiting threads for the whole process. If another thread has locked that table during a fork,
+//! it stays locked in the child forever.
 
 pub(crate) use std::sync::MutexGuard;
 use std::sync::{PoisonError, TryLockError};
 use std::time::Instant;
 
-/// A lock. A panic while it is held does not end logging for everybody else.
+/// A lock that ignores poisoning, so that a panic in one thread does not stop the logging of all others.
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(std::sync::Mutex<T>);
 
@@ -22,7 +22,7 @@ impl<T> Mutex<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The lock, unless another thread has it.
+    /// Takes the lock, unless another thread has it.
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         match self.0.try_lock() {
             Ok(guard) => Some(guard),
@@ -32,7 +32,7 @@ impl<T> Mutex<T> {
     }
 }
 
-/// Where threads wait until something is so.
+/// A condition variable for [`Mutex`].
 #[derive(Debug, Default)]
 pub(crate) struct Condvar(std::sync::Condvar);
 
@@ -49,7 +49,7 @@ impl Condvar {
         self.0.wait(guard).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wait no longer than until the deadline; whether it has passed.
+    /// Waits until the deadline at the latest, and returns whether it has passed.
     pub(crate) fn wait_until<'a, T>(
         &self,
         guard: MutexGuard<'a, T>,

@@ -1,4 +1,4 @@
-//! What is buffered is written when the process is told to end.
+//! Writes buffered records when a signal terminates the process.
 
 use std::sync::{OnceLock, Weak};
 
@@ -8,24 +8,25 @@ use signal_hook::low_level::emulate_default_handler;
 
 use crate::sync::Mutex;
 
-/// What is done when the process is told to end.
+/// A run with a buffer.
 pub(crate) trait Flush: Send + Sync {
-    /// Write what is buffered.
+    /// Writes the buffered records.
     fn flush(&self);
 }
 
 static RUNS: Mutex<Vec<Weak<dyn Flush>>> = Mutex::new(Vec::new());
 
-/// The signals that are listened for, and those of them that somebody else had a handler for.
+/// The signals that this module handles.
 struct Handled {
     wanted: Vec<i32>,
+    /// Those of them that already had a handler.
     taken: Vec<i32>,
 }
 
 static STARTED: OnceLock<Handled> = OnceLock::new();
 
-/// Flush this when SIGTERM, SIGINT or SIGHUP comes. A signal that nobody else had a handler for then ends
-/// the process as it would have; one that somebody had is left to them.
+/// Flushes `run` on SIGTERM, SIGINT and SIGHUP. Then the signal ends the process as it would have without this,
+/// unless it already had a handler, which decides.
 pub(crate) fn flush_on_termination(run: Weak<dyn Flush>) {
     let mut runs = RUNS.lock();
     runs.retain(|known| known.strong_count() > 0);
@@ -40,11 +41,11 @@ pub(crate) fn flush_on_termination(run: Weak<dyn Flush>) {
     });
 }
 
-/// In a process that was forked from one that may listen for signals: listen here too. Its handlers were
-/// inherited, the thread that does their work was not: nothing would end the process.
+/// Handles signals in a forked process too, if its parent did. The child inherits the parent's handlers but not
+/// the thread that does their work, so that without this no signal would end it.
 pub fn listen_after_fork() {
     if let Some(Handled { wanted, taken }) = STARTED.get() {
-        // The parent's runs are the parent's to flush.
+        // Only the parent flushes the parent's runs.
         RUNS.lock().drain(..).for_each(std::mem::forget);
         listen(wanted, taken.clone());
     }
@@ -63,18 +64,18 @@ fn listen(wanted: &[i32], taken: Vec<i32>) {
             }
         }
     };
-    // Without the thread the signal still ends the process by its default after the handlers.
+    // If the thread cannot be started, the signal's default action still ends the process after the handlers.
     let _ = std::thread::Builder::new().name("model-foundry-signals".into()).spawn(listen);
 }
 
-/// Those of the signals that this process does not ignore: `nohup` and shells' background jobs have it
-/// ignore some, and a handler would undo that, here and in what it starts.
+/// The signals that this process does not ignore. `nohup` and a shell's background jobs make a process ignore
+/// some, and a handler would undo that, in this process and in those that it starts.
 pub fn not_ignored(signals: &[i32]) -> Vec<i32> {
     signals.iter().copied().filter(|signal| !is_in("SigIgn:", *signal)).collect()
 }
 
-/// Whether a signal is in one of the sets that proc(5) tells of this process. Where they cannot be seen it
-/// is in none.
+/// Whether a signal is in one of this process's sets in /proc/self/status; see proc(5). False if the file
+/// cannot be read.
 fn is_in(set: &str, signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix(set));
