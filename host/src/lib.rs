@@ -131,7 +131,7 @@ pub use imports::clocks::{Clock, ManualClock};
 pub use imports::files::{Disk, StorageTally};
 #[doc(hidden)]
 pub use imports::native::NativeImports;
-pub use manifest::{Attempt, Host, MANIFEST, Manifest, Status};
+pub use manifest::{Attempt, FORMAT_VERSION, Host, MANIFEST, Manifest, Status};
 pub use metrics::{Column, Columns, Epoch, Kind, MetricsLogger, NamedStatistics, Statistics};
 pub use model_foundry_guest::imports::{GpuDevice, GpuInventory, SystemMemory};
 pub use model_foundry_guest::{Field, Level, Value};

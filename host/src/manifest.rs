@@ -6,16 +6,24 @@ use std::process::Command;
 
 use cap_std::fs::Dir;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::imports::files;
 
 /// The manifest's name in a run folder.
 pub const MANIFEST: &str = "run.json";
 
+/// The version of the run folder's format that this library writes. It grows only when a reader of the
+/// version before would misread the folder: see docs/FILE-FORMAT.md.
+pub const FORMAT_VERSION: u32 = 1;
+
 /// What run.json holds.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Manifest {
+    /// The version of the folder's format: 1 where run.json has none.
+    #[serde(default = "first_format_version")]
+    pub format_version: u32,
     /// The experiment's name.
     pub experiment: String,
     /// The short commit of the code that runs, or "unknown" outside a repository.
@@ -27,9 +35,12 @@ pub struct Manifest {
     /// The command and its arguments.
     pub command: Vec<String>,
     /// The experiment's configuration, its `logging` section filled in.
-    pub configuration: serde_json::Map<String, serde_json::Value>,
+    pub configuration: Map<String, Value>,
     /// Every attempt, oldest first.
     pub attempts: Vec<Attempt>,
+    /// Members that this library does not know. They survive a rewrite.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
 }
 
 /// A machine.
@@ -42,6 +53,10 @@ pub struct Host {
     pub platform: String,
     /// Processors that this process may use.
     pub processors: usize,
+    /// Members that this library does not know. They survive a rewrite, until the next attempt names its
+    /// own machine.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
 }
 
 /// How an attempt stands.
@@ -110,6 +125,9 @@ pub struct Attempt {
     /// The identifier of its Weights & Biases run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wandb_id: Option<String>,
+    /// Members that this library does not know. They survive a rewrite.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
 }
 
 impl Manifest {
@@ -120,9 +138,29 @@ impl Manifest {
     /// If it cannot be read or is not JSON of this shape.
     pub(crate) fn read(dir: &Dir) -> io::Result<Option<Self>> {
         match dir.read_to_string(MANIFEST) {
-            Ok(text) => Ok(Some(serde_json::from_str(&text).map_err(io::Error::other)?)),
+            Ok(text) => Self::parse(&text).map(Some).map_err(io::Error::other),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        serde_json::from_str(text).map_err(|error| match newer_version_of(text) {
+            Some(version) => format!(
+                "format version {version} is newer than {FORMAT_VERSION}, and this version of \
+                 model-foundry cannot read it ({error}); update model-foundry"
+            ),
+            None => error.to_string(),
+        })
+    }
+
+    /// Refuse to append to a folder of a newer format: what this library appends could contradict what it
+    /// does not know.
+    pub(crate) fn check_appendable(&self) -> Result<(), String> {
+        if self.format_version > FORMAT_VERSION {
+            Err(too_new(self.format_version))
+        } else {
+            Ok(())
         }
     }
 
@@ -139,12 +177,43 @@ impl Manifest {
     }
 }
 
+/// The version of a folder's format, where it is newer than [`FORMAT_VERSION`].
+pub(crate) fn newer_version(dir: &Dir) -> Option<u32> {
+    newer_version_of(&dir.read_to_string(MANIFEST).ok()?)
+}
+
+/// Why a folder of a newer format is left as it is.
+pub(crate) fn too_new(version: u32) -> String {
+    format!(
+        "format version {version} is newer than {FORMAT_VERSION}, the newest that model-foundry {} can \
+         change; update model-foundry, or log to another folder",
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
+fn newer_version_of(text: &str) -> Option<u32> {
+    /// The one member that keeps its meaning in every version.
+    #[derive(Deserialize)]
+    struct Version {
+        #[serde(default = "first_format_version")]
+        format_version: u32,
+    }
+    let Version { format_version } = serde_json::from_str(text).ok()?;
+    (format_version > FORMAT_VERSION).then_some(format_version)
+}
+
+/// run.json had no version before there were several.
+fn first_format_version() -> u32 {
+    1
+}
+
 impl Host {
     pub(crate) fn this() -> Self {
         Self {
             name: sysinfo::System::host_name().unwrap_or_else(|_| "unknown".into()),
             platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
+            extra: Map::new(),
         }
     }
 }
@@ -163,4 +232,64 @@ pub(crate) fn git_hash(folder: &Path) -> String {
         .map(|hash| hash.trim().to_owned())
         .filter(|hash| !hash.is_empty())
         .unwrap_or_else(|| "unknown".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLDEST: &str = r#"{"experiment":"tiny","git_hash":"unknown","device":"cpu",
+        "host":{"name":"vm","platform":"linux x86_64","processors":2},"command":["train"],
+        "configuration":{},"attempts":[{"attempt":1,"start":"2025-01-02T03:04:05.678901Z",
+        "status":"completed","pid":7}]}"#;
+
+    #[test]
+    fn a_manifest_without_a_format_version_is_of_version_1() {
+        let manifest = Manifest::parse(OLDEST).unwrap();
+        assert_eq!(manifest.format_version, 1);
+        assert_eq!(manifest.check_appendable(), Ok(()));
+        assert_eq!(newer_version_of(OLDEST), None);
+    }
+
+    #[test]
+    fn unknown_members_are_written_again_at_every_level() {
+        let mut known: Value = serde_json::from_str(OLDEST).unwrap();
+        known["tags"] = serde_json::json!(["a", { "b": 18_446_744_073_709_551_615_u64 }]);
+        known["host"]["kernel"] = "6.18".into();
+        known["attempts"][0]["signal"] = serde_json::json!({ "number": 15, "from": null });
+
+        let manifest = Manifest::parse(&known.to_string()).unwrap();
+
+        let written = serde_json::to_value(manifest).unwrap();
+        for (member, expected) in [
+            (&written["tags"], &known["tags"]),
+            (&written["host"], &known["host"]),
+            (&written["attempts"][0]["signal"], &known["attempts"][0]["signal"]),
+        ] {
+            assert_eq!(member, expected);
+        }
+    }
+
+    #[test]
+    fn a_newer_manifest_is_read_as_far_as_it_is_known() {
+        let newer = OLDEST.replacen('{', "{\"format_version\":2,", 1);
+        let manifest = Manifest::parse(&newer).unwrap();
+        assert_eq!((manifest.format_version, newer_version_of(&newer)), (2, Some(2)));
+        assert!(manifest.check_appendable().unwrap_err().contains("format version 2"));
+
+        let unreadable = newer.replace("completed", "paused");
+        let problem = Manifest::parse(&unreadable).unwrap_err();
+        assert!(problem.starts_with("format version 2 is newer than 1"), "{problem}");
+        assert!(problem.ends_with("update model-foundry"), "{problem}");
+        let problem = Manifest::parse(&OLDEST.replace("completed", "paused")).unwrap_err();
+        assert!(problem.starts_with("unknown variant `paused`"), "{problem}");
+    }
+
+    #[test]
+    fn a_version_that_is_no_version_is_refused() {
+        for version in ["0.5", "-1", "\"1\"", "null", "99999999999"] {
+            let text = OLDEST.replacen('{', &format!("{{\"format_version\":{version},"), 1);
+            assert!(Manifest::parse(&text).is_err(), "{version}");
+        }
+    }
 }

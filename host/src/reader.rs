@@ -19,7 +19,7 @@ use crate::imports::clocks::Clock;
 use crate::imports::files::{Files, name};
 use crate::imports::{Powers, State};
 use crate::locks;
-use crate::manifest::{MANIFEST, Manifest, Status};
+use crate::manifest::{self, MANIFEST, Manifest, Status};
 use crate::metrics::NamedStatistics;
 use crate::runtime::Runtime;
 use crate::sandbox::Sandbox;
@@ -83,6 +83,12 @@ impl RunReader {
 
     pub(crate) fn dir(&self) -> &Dir {
         &self.dir
+    }
+
+    /// The version of the folder's format, where it is newer than [`FORMAT_VERSION`](crate::FORMAT_VERSION):
+    /// what this reader gives may then be incomplete, and it does not repair.
+    pub fn newer_format(&self) -> Option<u32> {
+        manifest::newer_version(&self.dir)
     }
 
     /// run.json; none where there is none. An attempt that is running by its word while no process holds

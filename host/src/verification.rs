@@ -7,7 +7,7 @@ use model_foundry_guest::imports::{File, Part};
 
 use crate::bindings::exports::model_foundry::logging::verification as component;
 use crate::imports::files::{Files, name};
-use crate::manifest::{MANIFEST, Manifest};
+use crate::manifest::{self, MANIFEST, Manifest};
 use crate::reader::RunReader;
 use crate::{Error, Result, locks};
 
@@ -50,7 +50,8 @@ impl RunReader {
     ///
     /// # Errors
     ///
-    /// [`Error::Path`] if the run is being logged at present, or the folder cannot be written.
+    /// [`Error::Path`] if the run is being logged at present, the folder cannot be written, or it has a newer
+    /// format than [`FORMAT_VERSION`](crate::FORMAT_VERSION).
     pub fn repair(&mut self) -> Result<Vec<FileReport>> {
         let folder = self.folder().to_path_buf();
         let in_folder = |error: std::io::Error| Error::path(&folder, error);
@@ -62,6 +63,10 @@ impl RunReader {
                 &folder,
                 "the run is being logged; repair it when it has ended",
             ));
+        }
+        if let Some(version) = self.newer_format() {
+            // A line that this version finds damaged may be a record that it does not know.
+            return Err(Error::path(folder.join(MANIFEST), manifest::too_new(version)));
         }
         let mut reports = Vec::new();
         for (file, part) in self.judged()? {

@@ -9,4 +9,5 @@ mod logging_config;
 mod metrics_logger;
 mod native_and_component;
 mod performance_logger;
+mod run_manifest;
 mod structured_logger;

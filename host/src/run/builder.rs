@@ -185,7 +185,8 @@ impl RunBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::Path`] if the folder cannot be made or written, or holds another experiment's run;
+    /// [`Error::Path`] if the folder cannot be made or written, holds another experiment's run, or has a
+    /// newer format than [`FORMAT_VERSION`](crate::FORMAT_VERSION);
     /// [`Error::Invalid`] if the experiment's name cannot name a folder; [`Error::Component`] if the
     /// component cannot be started. Nothing is left half written.
     pub fn open(mut self) -> Result<Run> {
@@ -238,16 +239,19 @@ impl RunBuilder {
         let (occupancy, live) = locks::join(&dir).map_err(in_folder)?;
         let known = Manifest::read(&dir)
             .map_err(|error| Error::path(folder.join(manifest::MANIFEST), error))?;
-        if let Some(known) = &known
-            && known.experiment != self.experiment
-        {
-            return Err(Error::path(
-                &folder,
-                format!(
-                    "this is the run of experiment {:?}; choose another folder",
-                    known.experiment
-                ),
-            ));
+        if let Some(known) = &known {
+            known
+                .check_appendable()
+                .map_err(|problem| Error::path(folder.join(manifest::MANIFEST), problem))?;
+            if known.experiment != self.experiment {
+                return Err(Error::path(
+                    &folder,
+                    format!(
+                        "this is the run of experiment {:?}; choose another folder",
+                        known.experiment
+                    ),
+                ));
+            }
         }
 
         let rank = self.rank.or_else(rank::from_environment);
@@ -262,14 +266,18 @@ impl RunBuilder {
             Occupancy::Unknown => rank.unwrap_or(0) == 0,
         };
         let now = self.clock.now();
+        let (attempts, extra) =
+            known.map(|known| (known.attempts, known.extra)).unwrap_or_default();
         let manifest = Manifest {
+            format_version: manifest::FORMAT_VERSION,
             experiment: self.experiment.clone(),
             git_hash,
             device,
             host,
             command: self.command,
             configuration: self.whole,
-            attempts: known.map(|known| known.attempts).unwrap_or_default(),
+            attempts,
+            extra,
         };
         let (manifest, attempt) =
             Attempted::begin(&dir, manifest, begins, timestamp(now), now, &config, &folder)?;
