@@ -7,6 +7,7 @@ mod trainer;
 mod concurrency;
 mod durability;
 mod forks;
+mod format_version;
 mod full_disk;
 mod healing;
 mod kills;

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use model_foundry::{ErrorEntry, RunReader};
+use model_foundry::ErrorEntry;
 
 use super::Folder;
 use super::terminal::{BAD, FAINT, PLAIN, count, counted, one_line, plain};
@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
-    let report = RunReader::open(&arguments.folder.dir)?.errors(arguments.count)?;
+    let report = arguments.folder.open()?.errors(arguments.count)?;
     let mut out = anstream::stdout().lock();
     if arguments.json {
         serde_json::to_writer_pretty(&mut out, &report)?;

@@ -4,7 +4,6 @@ use std::io::{self, BufWriter, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use model_foundry::RunReader;
 
 use super::terminal::{number, one_line, plain};
 use super::{Folder, Selection, say_damage};
@@ -27,7 +26,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
-    let mut reader = RunReader::open(&arguments.folder.dir)?;
+    let mut reader = arguments.folder.open()?;
     let mut out = BufWriter::with_capacity(1 << 18, io::stdout().lock());
     // A range of steps leaves summaries out: they are no steps.
     let summaries = arguments.json && arguments.selection.steps.is_none();

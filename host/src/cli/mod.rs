@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand};
-use model_foundry::{Damage, Query};
+use model_foundry::{Damage, FORMAT_VERSION, Query, RunReader};
 
 /// Log training runs into plain files, by a sandboxed component.
 #[derive(Parser)]
@@ -78,6 +78,23 @@ struct Folder {
     /// The run folder: <runs-dir>/<experiment>
     #[arg(value_name = "DIR")]
     dir: PathBuf,
+}
+
+impl Folder {
+    /// Open the run folder to read it, and warn on standard error if its format is newer than this program's.
+    fn open(&self) -> Result<RunReader> {
+        let reader = RunReader::open(&self.dir)?;
+        if let Some(version) = reader.newer_format() {
+            anstream::eprintln!(
+                "{}note:{} {} has format version {version}, newer than {FORMAT_VERSION}: parts of this \
+                 run may be missing here; update model-foundry",
+                terminal::NOTE,
+                terminal::PLAIN,
+                self.dir.display()
+            );
+        }
+        Ok(reader)
+    }
 }
 
 /// Which of a run's metrics a command reads.

@@ -4,7 +4,6 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use model_foundry::RunReader;
 
 use super::page::Page;
 use super::{Folder, say_damage};
@@ -24,7 +23,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
-    let mut reader = RunReader::open(&arguments.folder.dir)?;
+    let mut reader = arguments.folder.open()?;
     let page = Page::read(&mut reader, arguments.all_attempts)?;
     let mut out = anstream::stdout().lock();
     if arguments.json {

@@ -4,7 +4,6 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use model_foundry::RunReader;
 
 use super::terminal::{count, number, one_line, table, table_text};
 use super::{Folder, Selection, say_damage};
@@ -27,7 +26,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
-    let mut reader = RunReader::open(&arguments.folder.dir)?;
+    let mut reader = arguments.folder.open()?;
     let query = arguments.selection.query(false);
     let (statistics, damage) = reader.statistics(query, &arguments.metrics)?;
     for name in &arguments.metrics {

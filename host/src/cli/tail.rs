@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
-use model_foundry::RunReader;
 
 use super::Folder;
 use super::terminal::plain;
@@ -67,7 +66,7 @@ impl Which {
 
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     // A folder without a run gets the same answer from every command.
-    RunReader::open(&arguments.folder.dir)?;
+    arguments.folder.open()?;
     let path = arguments.folder.dir.join(arguments.file.name());
     let mut out = io::stdout().lock();
     let mut print = |bytes: &[u8]| -> io::Result<()> {

@@ -4,7 +4,6 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use model_foundry::RunReader;
 
 use super::Folder;
 use super::page::timings_table;
@@ -20,7 +19,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
-    let timings = RunReader::open(&arguments.folder.dir)?.timings()?;
+    let timings = arguments.folder.open()?.timings()?;
     let mut out = anstream::stdout().lock();
     if arguments.json {
         serde_json::to_writer_pretty(&mut out, &timings)?;

@@ -4,7 +4,6 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use model_foundry::RunReader;
 
 use super::Folder;
 use super::terminal::{BAD, FAINT, GOOD, PLAIN, counted, plain};
@@ -24,7 +23,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
-    let mut reader = RunReader::open(&arguments.folder.dir)?;
+    let mut reader = arguments.folder.open()?;
     let reports = if arguments.repair { reader.repair()? } else { reader.verify()? };
     let damaged = reports.iter().any(|report| !report.findings.is_empty());
     let mut out = anstream::stdout().lock();
