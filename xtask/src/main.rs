@@ -32,7 +32,7 @@ enum Task {
         check: bool,
     },
     /// Run every test
-    Test,
+    Test(test::Options),
     /// Run formatting, lints, the component's check and every test
     Ci,
 }
@@ -40,13 +40,13 @@ enum Task {
 fn main() -> Result<()> {
     match Arguments::parse().command {
         Task::Component { check } => component::component(check),
-        Task::Test => test::test(),
+        Task::Test(options) => test::test(&options),
         Task::Ci => {
             run(cargo().args(["fmt", "--all", "--check"]))?;
             let clippy = ["clippy", "--locked", "--workspace", "--all-targets"];
             run(cargo().args(clippy).args(["--", "-D", "warnings"]))?;
             component::component(true)?;
-            test::test()
+            test::test(&test::Options::default())
         }
     }
 }

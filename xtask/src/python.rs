@@ -1,5 +1,5 @@
-//! `cargo xtask test`, the Python package's part: a virtual environment under target/ with the package in
-//! it, its tests and doctests, and its types checked.
+//! `cargo xtask test` for the Python package: a virtual environment under target/ that has the package,
+//! where its tests and doctests run and its types are checked.
 
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 use std::ffi::OsStr;
@@ -11,33 +11,73 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::{cargo, root, run};
 
-/// Build the package into the environment and test it there.
-pub(crate) fn test() -> Result<()> {
+/// Build the package into the environment and test it there, and with the packages in `frameworks` if that is
+/// given.
+pub(crate) fn test(frameworks: Option<&Path>) -> Result<()> {
     let package = root().join("bindings/python");
     let python = environment()?;
     install(&package, &python)?;
     let module = ["-m", "pytest", "--pyargs", "tests", "model_foundry"];
     run(command(&python, &package).args(module))?;
+    if let Some(frameworks) = frameworks {
+        let module = ["-m", "pytest", "-m", "frameworks", "tests"];
+        run(command(&python, &package).env("PYTHONPATH", frameworks).args(module))?;
+    }
     run(command(&python, &package).args(["-m", "mypy", "--package", "model_foundry"]))?;
     run(command(&python, &package).args(["-m", "mypy", "tests"]))
 }
 
+/// The folder to import packages from: that of a virtual environment, or `folder` itself.
+pub(crate) fn packages(folder: &Path) -> Result<PathBuf> {
+    let folder = folder
+        .canonicalize()
+        .with_context(|| format!("cannot use the packages in {}", folder.display()))?;
+    let packages = if folder.join("pyvenv.cfg").exists() {
+        site_packages(&interpreter(&folder))?
+    } else {
+        folder
+    };
+    // It comes first on the interpreter's path, and would be tested instead of this one.
+    ensure!(
+        !packages.join("model_foundry").exists(),
+        "{} has a model_foundry of its own: uninstall it there first",
+        packages.display()
+    );
+    Ok(packages)
+}
+
 fn command(python: &Path, folder: &Path) -> Command {
     let mut command = Command::new(python);
-    // Only what is installed is tested.
+    // Test only what is installed.
     command.current_dir(folder).env_remove("PYTHONPATH").env_remove("PYTHONHOME");
     command
 }
 
-/// The environment's interpreter, with everything that the tests need.
+/// The interpreter of a virtual environment.
+fn interpreter(environment: &Path) -> PathBuf {
+    environment.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" })
+}
+
+/// Where an interpreter's packages are installed.
+fn site_packages(python: &Path) -> Result<PathBuf> {
+    let path = "import sysconfig; print(sysconfig.get_path('platlib'), end='')";
+    let output = Command::new(python)
+        .args(["-c", path])
+        .output()
+        .with_context(|| format!("cannot run {}", python.display()))?;
+    ensure!(output.status.success(), "{} failed: {}", python.display(), output.status);
+    Ok(String::from_utf8(output.stdout)?.into())
+}
+
+/// The environment's interpreter. The environment is made if it is missing, and has all that the tests need.
 fn environment() -> Result<PathBuf> {
     let folder = root().join("target/python/venv");
-    let python = folder.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
+    let python = interpreter(&folder);
     if !python.exists() {
         let system = std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
         run(Command::new(system).args(["-m", "venv"]).arg(&folder)).context(
-            "Python 3.10 or later with venv is needed (apt-get install python3-venv); PYTHON \
-             names another interpreter than python3",
+            "cannot make a virtual environment: install Python 3.10 or later with venv (apt-get install \
+             python3-venv), or name another interpreter than python3 in PYTHON",
         )?;
     }
     let requirements = root().join("bindings/python/tests/requirements.txt");
@@ -48,9 +88,9 @@ fn environment() -> Result<PathBuf> {
 
 /// Put the package into the environment as a wheel would.
 ///
-/// maturin builds this one package, for which cargo chooses other features of shared dependencies than for
-/// the whole workspace: it would compile wasmtime a second time, which takes longer than all the tests. So
-/// the library is that of the workspace's own build.
+/// This copies the library of the workspace's own build. maturin would build one package only, for which cargo
+/// selects other features of shared dependencies: it would compile wasmtime again, which takes longer than
+/// all tests together.
 fn install(package: &Path, python: &Path) -> Result<()> {
     run(cargo().args(["build", "--locked", "--workspace", "--lib"]))?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
@@ -58,21 +98,18 @@ fn install(package: &Path, python: &Path) -> Result<()> {
     let library = format!("{DLL_PREFIX}model_foundry_native{DLL_SUFFIX}");
     let library = root().join(target).join("debug").join(library);
 
-    let path = "import sysconfig; print(sysconfig.get_path('platlib'), end='')";
-    let told = Command::new(python).args(["-c", path]).output()?;
-    ensure!(told.status.success(), "{} does not run", python.display());
-    let installed = Path::new(&String::from_utf8(told.stdout)?).join("model_foundry");
+    let installed = site_packages(python)?.join("model_foundry");
     if installed.exists() {
         fs::remove_dir_all(&installed)?;
     }
     copy(&package.join("python/model_foundry"), &installed)?;
     let native = if cfg!(windows) { "_native.pyd" } else { "_native.abi3.so" };
     fs::copy(&library, installed.join(native))
-        .with_context(|| format!("{} cannot be copied", library.display()))?;
+        .with_context(|| format!("cannot copy {}", library.display()))?;
     Ok(())
 }
 
-/// Copy a folder's sources: what a build or an interpreter left among them is not the package's.
+/// Copy a folder's sources, without what a build or an interpreter left among them.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {

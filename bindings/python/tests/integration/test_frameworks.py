@@ -1,4 +1,8 @@
-"""The callbacks, under the real frameworks where they are installed."""
+"""The callbacks, called by the real frameworks.
+
+The tests marked ``frameworks`` import PyTorch, Lightning and Transformers, and fail where one of them is
+missing. pytest deselects them unless it is run with ``-m frameworks``.
+"""
 
 from __future__ import annotations
 
@@ -66,12 +70,14 @@ def test_keras_uses_the_logger_that_it_is_given(tmp_path: Path) -> None:
         assert metrics.compute_statistics("loss")["count"] == 2
 
 
+@pytest.mark.frameworks
 def test_transformers_trainer_is_logged(tmp_path: Path, records: Records) -> None:
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    transformers = pytest.importorskip("transformers", reason="Transformers is not installed")
+    import torch
+    import transformers
+
     from model_foundry.integrations.transformers import ModelFoundryCallback
 
-    class Tiny(torch.nn.Module):  # type: ignore[misc, name-defined]
+    class Tiny(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.linear = torch.nn.Linear(3, 1)
@@ -109,12 +115,14 @@ def test_transformers_trainer_is_logged(tmp_path: Path, records: Records) -> Non
     assert all(entry["epoch"] is not None for entry in losses)
 
 
+@pytest.mark.frameworks
 def test_lightning_trainer_is_logged(tmp_path: Path, records: Records) -> None:
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    lightning = pytest.importorskip("lightning", reason="Lightning is not installed")
+    import lightning
+    import torch
+
     from model_foundry.integrations.lightning import ModelFoundryLogger
 
-    class Tiny(lightning.LightningModule):  # type: ignore[misc, name-defined]
+    class Tiny(lightning.LightningModule):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.linear = torch.nn.Linear(3, 1)
@@ -148,11 +156,13 @@ def test_lightning_trainer_is_logged(tmp_path: Path, records: Records) -> None:
     assert manifest["attempts"][-1]["status"] == "completed"
 
 
+@pytest.mark.frameworks
 def test_workers_of_a_dataloader_log(tmp_path: Path, records: Records) -> None:
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    import torch
+
     metrics = MetricsLogger("loader-test", tmp_path)
 
-    class Items(torch.utils.data.Dataset):  # type: ignore[misc, name-defined]
+    class Items(torch.utils.data.Dataset):  # type: ignore[misc]
         def __len__(self) -> int:
             return 64
 

@@ -234,8 +234,10 @@ def test_the_largest_step_is_kept(metrics: MetricsLogger) -> None:
     assert steps == [(2**63 - 1, 2**60), (2**63, 2**60), (2**64 - 1, 2**60)]
 
 
+@pytest.mark.frameworks
 def test_torch_scalars_are_numbers(metrics: MetricsLogger) -> None:
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    import torch
+
     found = logged(
         metrics,
         {

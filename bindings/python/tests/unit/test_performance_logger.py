@@ -105,12 +105,15 @@ def test_log_memory_usage_cpu(
     assert context["process_resident"] == figures["process_resident"]
 
 
+@pytest.mark.frameworks
+@pytest.mark.gpu
 def test_log_memory_usage_gpu(
     performance: PerformanceLogger, caplog: pytest.LogCaptureFixture
 ) -> None:
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    import torch
+
     if not torch.cuda.is_available():
-        pytest.skip("there is no GPU")
+        pytest.skip("PyTorch finds no GPU")
     held = torch.zeros(1 << 28, dtype=torch.uint8, device="cuda")
 
     figures = performance.log_memory_usage()
