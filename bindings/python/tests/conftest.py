@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,22 @@ PATIENCE = 120
 
 Records = Callable[[Path], list[dict[str, Any]]]
 Script = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """In CI (where the variable ``CI`` is set) a skipped test fails: what it needs must be installed there.
+
+    Tests marked ``gpu`` may be skipped, because not every CI machine has a GPU.
+    """
+    report = yield
+    if report.skipped and os.environ.get("CI") and item.get_closest_marker("gpu") is None:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"must not be skipped in CI: {str(reason).removeprefix('Skipped: ')}"
+    return report
 
 
 @pytest.fixture
