@@ -1,4 +1,4 @@
-//! The logging configuration, judged by the component.
+//! The logging configuration, checked by the component.
 
 use model_foundry::{ConfigReader, Error, Format, LoggingConfig};
 use pyo3::prelude::*;
@@ -6,10 +6,10 @@ use pyo3::prelude::*;
 use crate::errors::raised;
 use crate::fork::{outside, runtime};
 
-/// A violation: the field, and what is wrong.
+/// A violation: the field, and the message.
 type Violation = (String, String);
 
-/// What reads configurations.
+/// A reader of configurations.
 pub(crate) fn reader() -> model_foundry::Result<ConfigReader> {
     ConfigReader::new(&runtime()?)
 }
@@ -20,7 +20,7 @@ pub(crate) fn default_logging_config(py: Python<'_>) -> PyResult<String> {
     outside(py, || reader()?.render(&LoggingConfig::default(), Format::Json)).map_err(raised)
 }
 
-/// A logging configuration, given as JSON, filled in with the defaults, as JSON too; or every violation.
+/// Check a logging configuration in JSON. Returns it as JSON with all defaults filled in, or every violation.
 #[pyfunction]
 pub(crate) fn check_logging_config(
     py: Python<'_>,

@@ -11,10 +11,10 @@ use crate::errors::raised;
 use crate::fork::{generation, lock, outside, runtime};
 use crate::values::fields;
 
-/// The one of this process, with the generation of processes that it is of.
+/// The one of this process, with the generation of the process that started it.
 static DETACHED: Mutex<Option<(u64, Arc<Detached>)>> = Mutex::new(None);
 
-/// Start it, or take the one that is there. The caller is [`outside`].
+/// Start it, or return the one that is running. The caller is [`outside`].
 fn detached() -> model_foundry::Result<Arc<Detached>> {
     let mut known = lock(&DETACHED);
     let now = generation();
@@ -23,7 +23,7 @@ fn detached() -> model_foundry::Result<Arc<Detached>> {
             *known = Some((of, detached.clone()));
             return Ok(detached);
         }
-        // The parent's, whose locks are as they were.
+        // Not dropped if it is the parent's: its locks are in the state of the moment of the fork.
         parents => std::mem::forget(parents),
     }
     let nvml = std::env::var_os("MODEL_FOUNDRY_NVML").map(Into::into);
@@ -32,8 +32,8 @@ fn detached() -> model_foundry::Result<Arc<Detached>> {
     Ok(detached)
 }
 
-/// A record as one line of JSON: message, and context with the fields of both mappings. A field of the
-/// second wins.
+/// A record as one line of JSON: its message, and a context with the fields of both mappings. A field of `more`
+/// overrides one of `context`.
 #[pyfunction]
 pub(crate) fn format(
     py: Python<'_>,
@@ -46,26 +46,26 @@ pub(crate) fn format(
     outside(py, || detached()?.format(message, &all)).map_err(raised)
 }
 
-/// The short commit of the code that runs, and the device it runs on.
+/// The short commit of the working folder's repository, and the device.
 #[pyfunction]
 pub(crate) fn surroundings(py: Python<'_>) -> PyResult<(String, String)> {
     let detached = outside(py, detached).map_err(raised)?;
     Ok((detached.git_hash().to_owned(), detached.device().to_owned()))
 }
 
-/// A block's duration in words.
+/// The log message for a block's duration.
 #[pyfunction]
 pub(crate) fn finished(py: Python<'_>, name: &str, seconds: f64, failed: bool) -> PyResult<String> {
     outside(py, || detached()?.finished(name, seconds, failed)).map_err(raised)
 }
 
-/// The content of a timing_report.json: every operation's statistics.
+/// The content of timing_report.json: the statistics of every name.
 #[pyfunction]
 pub(crate) fn timing_report(py: Python<'_>, timers: Vec<(String, Vec<f64>)>) -> PyResult<String> {
     outside(py, || detached()?.timing_report(&timers)).map_err(raised)
 }
 
-/// Count, mean, min, max and standard deviation of samples; all 0 where there are none.
+/// Count, mean, min, max and standard deviation of samples; all are 0 without samples.
 #[pyfunction]
 pub(crate) fn statistics(samples: Vec<f64>) -> (u64, f64, f64, f64, f64) {
     let mut statistics = Statistics::default();
@@ -76,14 +76,14 @@ pub(crate) fn statistics(samples: Vec<f64>) -> (u64, f64, f64, f64, f64) {
     if count == 0 { (0, 0.0, 0.0, 0.0, 0.0) } else { (count, mean, min, max, statistics.std()) }
 }
 
-/// Memory of this process, the machine and each GPU, in bytes; and in sentences.
+/// The memory of this process, of the machine and of each GPU in bytes, and the log messages for it.
 #[pyfunction]
 pub(crate) fn memory<'py>(py: Python<'py>) -> PyResult<(Bound<'py, PyDict>, Vec<String>)> {
     let sample = outside(py, || detached()?.sample_memory()).map_err(raised)?;
     sample_to_python(py, sample)
 }
 
-/// A memory sample's figures, and its sentences.
+/// A memory sample's figures as a dict, and its log messages.
 pub(crate) fn sample_to_python(
     py: Python<'_>,
     sample: MemorySample,

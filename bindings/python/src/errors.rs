@@ -1,10 +1,10 @@
-//! The host's errors as Python's.
+//! Conversion of the host's errors to Python exceptions.
 
 use model_foundry::Error;
 use pyo3::PyErr;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 
-/// The caller's mistakes are ValueError, the disk's OSError, the component's RuntimeError.
+/// ValueError for an invalid call, OSError for a path or the storage, RuntimeError for the component.
 pub(crate) fn raised(error: Error) -> PyErr {
     let text = error.to_string();
     match error {

@@ -1,11 +1,12 @@
-//! Forks, and who may be outside the interpreter's lock.
+//! Forks, and work without the interpreter's lock.
 //!
-//! os.fork copies one thread and every lock as it is. So that no lock of ours is held by a thread that the
-//! child does not have, each call that gives the interpreter's lock up passes a gate, which a fork closes.
-//! Whoever is inside needs the interpreter's lock for nothing: waiting there while holding it is safe.
+//! os.fork copies only the calling thread, but every lock in its current state. A lock that another thread
+//! holds would stay locked in the child. So each call that releases the interpreter's lock passes a gate, and a
+//! fork closes the gate and waits until no thread is inside. A thread inside never takes the interpreter's
+//! lock, so waiting for it while holding that lock is safe.
 //!
-//! What the parent had open the child leaves alone, and opens for itself when it first logs: each handle
-//! knows the generation of processes that it was made in.
+//! A child does not touch what its parent opened, and opens it again when it first logs: each handle records
+//! the generation of the process that made it.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,11 +20,11 @@ static GENERATION: AtomicU64 = AtomicU64::new(0);
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();
 
 thread_local! {
-    /// The closed gate, between the hooks before and after a fork: they run on the thread that forks.
+    /// Holds the gate closed between the hooks before and after a fork, which run on the forking thread.
     static CLOSED: RefCell<Option<RwLockWriteGuard<'static, ()>>> = const { RefCell::new(None) };
 }
 
-/// Work without the interpreter's lock. The work must not ask for it.
+/// Work without the interpreter's lock. The work must not take it.
 pub(crate) fn outside<R: Send>(py: Python<'_>, work: impl FnOnce() -> R + Send) -> R {
     py.detach(|| {
         let _inside = GATE.read().unwrap_or_else(PoisonError::into_inner);
@@ -31,14 +32,14 @@ pub(crate) fn outside<R: Send>(py: Python<'_>, work: impl FnOnce() -> R + Send) 
     })
 }
 
-/// How many forks lie between this process and the first.
+/// Number of forks between the first process and this one.
 #[inline]
 pub(crate) fn generation() -> u64 {
     GENERATION.load(Ordering::Relaxed)
 }
 
-/// The compiled component. Traps are told by return codes and not by signals, which belong to Python's
-/// faulthandler; it is compiled on this thread, since a forked process has no others.
+/// The compiled component. It reports traps by return codes, because Python's faulthandler uses the signals. It
+/// is compiled on this thread, because a forked process has no others.
 pub(crate) fn runtime() -> Result<Runtime, Error> {
     if let Some(runtime) = RUNTIME.get() {
         return Ok(runtime.clone());
@@ -47,17 +48,17 @@ pub(crate) fn runtime() -> Result<Runtime, Error> {
     options.signals = false;
     options.parallel_compilation = false;
     let runtime = Runtime::new(COMPONENT, &options)?;
-    // Readers use the process' own.
+    // Readers use the shared runtime.
     runtime.clone().share();
     Ok(RUNTIME.get_or_init(|| runtime).clone())
 }
 
-/// A lock for what no panic leaves half done.
+/// Lock a mutex, also if it is poisoned: no panic leaves its contents in an invalid state.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Called before os.fork: wait until nobody is inside.
+/// Called before os.fork: close the gate, and wait until no thread is inside.
 #[pyfunction]
 pub(crate) fn before_fork() {
     CLOSED.set(Some(GATE.write().unwrap_or_else(PoisonError::into_inner)));
@@ -74,7 +75,7 @@ pub(crate) fn after_fork_in_parent() {
 pub(crate) fn after_fork_in_child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
     if let Some(runtime) = RUNTIME.get() {
-        // Without a ticker the component runs without a bound in time, and is no worse otherwise.
+        // If this fails, calls into the component have no time limit. Everything else works.
         let _ = runtime.restart_ticker();
     }
     model_foundry::listen_after_fork();

@@ -1,6 +1,6 @@
-//! The native part of the Python package `model_foundry`: the host library's loggers as Python calls them.
+//! The native module of the Python package `model_foundry`: the host library's loggers for Python.
 //!
-//! It is private to the package, whose modules are the interface.
+//! It is private to the package. The package's Python modules are the public interface.
 
 mod config;
 mod detached;
@@ -12,8 +12,8 @@ mod run;
 mod traps;
 mod values;
 
-/// What the package's modules are built on. It needs the interpreter's lock, where that can be gone without: a
-/// step's dict must not change while it is read.
+/// The module `model_foundry._native`. It needs the interpreter's lock on free-threaded Python too: a step's
+/// dict must not change while it is read.
 #[pyo3::pymodule(name = "_native", gil_used = true)]
 mod native {
     #[pymodule_export]

@@ -8,7 +8,7 @@ use crate::detached::sample_to_python;
 use crate::run::OpenRun;
 use crate::values::fields;
 
-/// Keep a block's duration in performance.jsonl; it in words, or none if it could not be kept.
+/// Record a block's duration in performance.jsonl. Returns its log message; None if it could not be written.
 #[pyfunction]
 pub(crate) fn record_block(
     py: Python<'_>,
@@ -21,7 +21,7 @@ pub(crate) fn record_block(
     Ok(finished.map(|finished| finished.message))
 }
 
-/// Sample memory into performance.jsonl; none if the sample could not be kept.
+/// Record a memory sample in performance.jsonl. Returns the sample; None if it could not be written.
 #[pyfunction]
 pub(crate) fn log_memory<'py>(
     py: Python<'py>,
@@ -32,13 +32,13 @@ pub(crate) fn log_memory<'py>(
     sample.map(|sample| sample_to_python(py, sample)).transpose()
 }
 
-/// Forget the timings; performance.jsonl stays.
+/// Clear the timings. performance.jsonl stays as it is.
 #[pyfunction]
 pub(crate) fn reset_timers(py: Python<'_>, run: &OpenRun) -> PyResult<()> {
     run.with(py, |run| run.performance().reset_timers())
 }
 
-/// Keep an error in errors.jsonl.
+/// Record an error in errors.jsonl.
 #[pyfunction]
 pub(crate) fn log_error(
     py: Python<'_>,
@@ -52,14 +52,14 @@ pub(crate) fn log_error(
     run.with(py, |run| run.errors().log(error_type, message, traceback, &context))
 }
 
-/// Counts by type, most frequent first.
+/// The number of errors of each type, the most frequent type first.
 #[pyfunction]
 pub(crate) fn error_summary(py: Python<'_>, run: &OpenRun) -> PyResult<Vec<(String, u64)>> {
     let counts = run.with(py, |run| run.errors().summary())?;
     Ok(counts.into_iter().map(|count| (count.error_type, count.count)).collect())
 }
 
-/// The newest errors in memory, newest first; their context as JSON.
+/// The newest errors in memory, newest first, with their context as JSON.
 #[pyfunction]
 pub(crate) fn recent_errors<'py>(
     py: Python<'py>,
@@ -79,7 +79,7 @@ pub(crate) fn recent_errors<'py>(
     recent.into_iter().map(entry).collect()
 }
 
-/// Set the counts to nothing; errors.jsonl stays.
+/// Clear the counts. errors.jsonl stays as it is.
 #[pyfunction]
 pub(crate) fn reset_error_counts(py: Python<'_>, run: &OpenRun) -> PyResult<()> {
     run.with(py, |run| run.errors().reset_counts())

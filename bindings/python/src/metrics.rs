@@ -1,7 +1,7 @@
 //! The metrics logger.
 //!
-//! A trainer logs the same names at every step. They are made columns once; after that a step is a few
-//! numbers, which are read from the dict into a buffer on the stack.
+//! A trainer logs the same names at every step. They become columns once. After that a step is a few numbers,
+//! which are read from the dict into a buffer on the stack.
 
 use std::ptr;
 use std::sync::{Arc, Mutex};
@@ -17,13 +17,13 @@ use crate::fork::{generation, lock, outside};
 use crate::run::OpenRun;
 use crate::values::{fields, is_plain, scalar};
 
-/// How many metrics a step may have to be logged as a row.
+/// Number of metrics up to which a step is logged as a row.
 const WIDEST: usize = 32;
 
-/// How many sets of columns are kept: whoever names new metrics at every step gains nothing from them.
+/// Maximum number of cached layouts. A cache does not help a trainer that logs new names at every step.
 const MOST_LAYOUTS: usize = 32;
 
-/// The largest whole number up to which a float holds every one.
+/// A float represents every integer up to this one, 2^53.
 const EXACT: i64 = 1 << 53;
 
 /// Logs the metrics of steps. The public class is a subclass.
@@ -33,14 +33,14 @@ pub(crate) struct Metrics {
     layouts: Mutex<Layouts>,
 }
 
-/// Columns by their names, those used last first.
+/// Cached layouts, the last used first.
 struct Layouts {
-    /// The generation of processes that they are of.
+    /// The generation of the process that made them.
     generation: u64,
     recent: Vec<Arc<Layout>>,
 }
 
-/// The names of a step's metrics, in order, as the objects that they were last given as.
+/// The columns for one list of names, with the string objects that the names were when it was made.
 struct Layout {
     names: Vec<Py<PyString>>,
     integers: u32,
@@ -50,10 +50,10 @@ struct Layout {
 
 /// A step's metrics as a row.
 struct Row {
-    /// The names' addresses: a name that was seen before is known by it.
+    /// The names' addresses. Comparing them is enough to find the layout of names that were seen before.
     names: [usize; WIDEST],
     values: [f64; WIDEST],
-    /// A bit for each value that is a whole number.
+    /// A bit for each value that is an integer.
     integers: u32,
     width: usize,
 }
@@ -61,11 +61,11 @@ struct Row {
 impl Row {
     const EMPTY: Self = Self { names: [0; WIDEST], values: [0.0; WIDEST], integers: 0, width: 0 };
 
-    /// Take a step's metrics as numbers. A value's own code may be `run`, which may change the dict.
+    /// Read a step's metrics as numbers. With `run` this may run the code of values, which may change the dict.
     #[inline]
     #[expect(
         unsafe_code,
-        reason = "to count references would take longer than to read the numbers"
+        reason = "counting references would take longer than reading the numbers"
     )]
     fn read(&mut self, metrics: &Bound<'_, PyDict>, run: bool) -> Read {
         let (mut position, mut name, mut value) = (0, ptr::null_mut(), ptr::null_mut());
@@ -73,7 +73,7 @@ impl Row {
         while unsafe {
             ffi::PyDict_Next(metrics.as_ptr(), &mut position, &mut name, &mut value) != 0
         } {
-            // SAFETY: the dict lends both until code runs that changes it, and none has run since.
+            // SAFETY: both references are valid until code changes the dict, and no code has run since.
             let (name, value) = unsafe {
                 (Borrowed::from_ptr(metrics.py(), name), Borrowed::from_ptr(metrics.py(), value))
             };
@@ -84,7 +84,7 @@ impl Row {
             let number = match plain_number(&value) {
                 None if is_plain(&value) => None,
                 None if !run => return Read::ToRun,
-                // It is held while its code runs.
+                // An owned reference, so that the value lives while its code runs.
                 None => scalar(&value.to_owned()).as_ref().and_then(plain_number),
                 number => number,
             };
@@ -97,22 +97,21 @@ impl Row {
     }
 }
 
-/// What a step's metrics were read as.
+/// How a step's metrics can be logged.
 #[derive(PartialEq)]
 enum Read {
-    /// Numbers that a float holds, under names that are text.
+    /// As a row: all are numbers that a float represents, and all names are strings.
     Row,
-    /// Not yet a row: only a value's own code can tell what it holds.
+    /// Unknown until the code of a value has run.
     ToRun,
-    /// No row: too many, or one that is no such number or no such name.
+    /// By name: there are too many, or a value or a name does not fit a row.
     NoRow,
 }
 
-/// A number that can be told without running anything, and whether it is a whole one. Truth values are no
-/// numbers.
+/// The number in a value, if no code has to run for it, and whether it is an integer. A bool is not a number.
 #[inline]
 fn plain_number(value: &Bound<'_, PyAny>) -> Option<(f64, bool)> {
-    // The most likely first: what is exactly a float is told by one comparison.
+    // The most likely type first: one comparison is enough to recognize exactly a float.
     if let Ok(float) = value.cast_exact::<PyFloat>() {
         return Some((float.value(), false));
     }
@@ -120,7 +119,7 @@ fn plain_number(value: &Bound<'_, PyAny>) -> Option<(f64, bool)> {
         let integer: i64 = integer.extract().ok()?;
         return (-EXACT..=EXACT).contains(&integer).then_some((integer as f64, true));
     }
-    // A subclass is a float too: numpy's float64.
+    // A subclass of float, such as numpy.float64.
     value.cast::<PyFloat>().ok().map(|float| (float.value(), false))
 }
 
@@ -136,12 +135,12 @@ impl Layout {
                 .all(|(known, name)| known.as_ptr() as usize == *name)
     }
 
-    /// As [`is_of`](Self::is_of), by what the names say.
+    /// Like [`is_of`](Self::is_of), but compares the text of the names.
     fn says(&self, metrics: &Bound<'_, PyDict>, row: &Row) -> bool {
         self.integers == row.integers
             && self.names.len() == row.width
             && self.names.iter().zip(metrics.iter()).all(|(known, (name, _))| {
-                // Exact strings are compared without any code of Python's.
+                // Comparing exact strings runs no Python code.
                 known.bind(metrics.py()).as_any().eq(&name).unwrap_or(false)
             })
     }
@@ -153,7 +152,7 @@ impl Metrics {
         run.ok_or_else(|| PyValueError::new_err("the metrics logger is closed: open another"))
     }
 
-    /// The columns of a row; none where there are too many sets of them.
+    /// The layout of a row; None if the cache is full or the run refuses the columns.
     #[inline]
     fn layout(&self, metrics: &Bound<'_, PyDict>, row: &Row) -> PyResult<Option<Arc<Layout>>> {
         let mut layouts = lock(&self.layouts);
@@ -186,7 +185,7 @@ impl Metrics {
             })
             .collect();
         let open = self.open(py)?;
-        // Too many columns are no reason to lose a step: it is logged by name.
+        // If there are too many columns, the step is logged by name instead of being lost.
         let named =
             open.get().with(py, |run| Ok((run.metrics().typed_columns(columns)?, run.clone())));
         let Ok((columns, run)) = named else { return Ok(None) };
@@ -196,7 +195,7 @@ impl Metrics {
         Ok(Some(layout))
     }
 
-    /// Log by name: anything that is not a handful of numbers.
+    /// Log by name: for everything that does not fit a row.
     #[cold]
     fn log_by_name(
         &self,
@@ -223,7 +222,7 @@ impl Layouts {
         let now = generation();
         if self.generation != now {
             self.generation = now;
-            // The parent's runs are the parent's to end.
+            // Dropping a layout may end its run, and only the parent may end the parent's runs.
             std::mem::forget(std::mem::take(&mut self.recent));
         }
         let of = |layout: &Arc<Layout>| layout.is_of(row) || layout.says(metrics, row);
@@ -255,13 +254,13 @@ impl Metrics {
         drop(before);
     }
 
-    /// The run; none once this is closed.
+    /// The run; None once this is closed.
     #[getter]
     fn _run(&self, py: Python<'_>) -> Option<Py<OpenRun>> {
         lock(&self.run).as_ref().map(|run| run.clone_ref(py))
     }
 
-    /// Log to no run any more.
+    /// Release the run.
     fn _close(&self) {
         let layouts = std::mem::take(&mut lock(&self.layouts).recent);
         if lock(&self.layouts).generation == generation() {
@@ -276,11 +275,11 @@ impl Metrics {
     /// Log the metrics of a step, by name. The line is in the file when this returns, unless the durability
     /// is "buffered".
     ///
-    /// `step` is a whole number, 0 or more; steps may come in any order, and more than once. `epoch` is a
-    /// number, which may be a fraction, or None. The mapping is read, and not kept.
+    /// `step` is an integer from 0 to 2**64 - 1; steps may come in any order, and more than once. `epoch` is a
+    /// number, which may be a fraction, or None. `metrics` is a mapping of names to values; it is only read.
     ///
-    /// Raises ValueError for a step or an epoch that is none, and once the logger is closed; never because of
-    /// the disk.
+    /// Raises ValueError for any other step or epoch, and once the logger is closed. A failing disk never
+    /// raises.
     ///
     /// >>> import tempfile
     /// >>> from model_foundry import MetricsLogger
@@ -289,7 +288,7 @@ impl Metrics {
     /// >>> metrics.log_step(-1, 0, {})
     /// Traceback (most recent call last):
     /// ...
-    /// ValueError: the step must be a whole number, 0 or more, not -1
+    /// ValueError: `step` must be a non-negative integer, got -1
     fn log_step(
         &self,
         py: Python<'_>,
@@ -306,7 +305,7 @@ impl Metrics {
         let (mut dict, mut row) = (dict, Row::EMPTY);
         let mut read = row.read(dict, false);
         if read == Read::ToRun {
-            // What is run may change the dict: it is run over a copy, so that each name keeps its value.
+            // The code that runs may change the dict. Reading a copy keeps names and values together.
             copy = dict.copy()?;
             (dict, row) = (&copy, Row::EMPTY);
             read = row.read(dict, true);
@@ -325,9 +324,10 @@ impl Metrics {
         self.log_by_name(step, epoch, dict.as_any())
     }
 
-    /// Log an epoch's summary: a line with the epoch and no step.
+    /// Log an epoch's summary: a line with the epoch and without a step.
     ///
-    /// `epoch` is a finite number. Raises ValueError for any other, and once the logger is closed.
+    /// `epoch` is a finite number, `summary` a mapping of names to values as in log_step. Raises ValueError for
+    /// any other epoch, and once the logger is closed.
     ///
     /// >>> import tempfile
     /// >>> from model_foundry import MetricsLogger
@@ -356,8 +356,8 @@ impl Metrics {
     }
 }
 
-/// The lines of metrics.jsonl between two steps, both included, in blocks. Without steps all of them,
-/// epoch summaries too.
+/// The lines of metrics.jsonl from one step to another, both included, in blocks. Without steps all lines,
+/// with the epoch summaries.
 #[pyfunction]
 pub(crate) fn history(
     py: Python<'_>,
@@ -382,7 +382,7 @@ pub(crate) fn history(
     read.map_err(raised)
 }
 
-/// Statistics of a metric in a folder that no logger has open.
+/// Statistics of a metric in a run folder that this process does not have open.
 #[pyfunction]
 pub(crate) fn read_statistics(
     py: Python<'_>,
@@ -405,7 +405,7 @@ pub(crate) fn read_statistics(
 
 #[inline]
 fn step_of(step: &Bound<'_, PyAny>) -> PyResult<u64> {
-    // The plain case first: asked for an unsigned number, even a whole one would be converted.
+    // The plain case first: extracting a u64 would convert even a plain integer.
     if let Some((number, true)) = plain_number(step)
         && number >= 0.0
     {
@@ -414,14 +414,14 @@ fn step_of(step: &Bound<'_, PyAny>) -> PyResult<u64> {
     if let Ok(step) = step.extract() {
         return Ok(step);
     }
-    // A scalar of numpy or torch, or a whole number that was computed as a float.
+    // A scalar of NumPy or PyTorch, or an integer that was computed as a float.
     let whole = step
         .extract::<f64>()
         .ok()
         .filter(|step| step.fract() == 0.0 && (0.0..=EXACT as f64).contains(step));
     whole.map(|step| step as u64).ok_or_else(|| {
         PyValueError::new_err(format!(
-            "the step must be a whole number, 0 or more, not {}",
+            "`step` must be a non-negative integer, got {}",
             crate::values::text(step)
         ))
     })
@@ -432,14 +432,14 @@ fn epoch_of(epoch: &Bound<'_, PyAny>) -> PyResult<Option<f64>> {
     if epoch.is_none() {
         return Ok(None);
     }
-    // Asked for a float, a whole number would make an object of one.
+    // The plain case first: extracting an f64 from an integer would make a float object.
     if let Some((number, _)) = plain_number(epoch) {
         return Ok(Some(number));
     }
     match epoch.extract() {
         Ok(epoch) => Ok(Some(epoch)),
         Err(_) => Err(PyValueError::new_err(format!(
-            "the epoch must be a number or None, not {}",
+            "`epoch` must be a number or None, got {}",
             crate::values::text(epoch)
         ))),
     }

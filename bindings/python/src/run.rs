@@ -15,7 +15,7 @@ use crate::errors::raised;
 use crate::fork::{generation, lock, outside, runtime};
 use crate::values::fields;
 
-/// A run. It ends when the last logger that holds it is gone, or when it is finished.
+/// A run. It ends when it is finished, or when the last logger that holds it is dropped.
 #[pyclass(frozen, weakref, name = "Run", module = "model_foundry._native")]
 pub(crate) struct OpenRun {
     heritage: Heritage,
@@ -41,7 +41,7 @@ impl OpenRun {
         outside(py, || work(&self.run()?)).map_err(raised)
     }
 
-    /// The run, opened anew where this process was forked since. The caller is [`outside`].
+    /// The run, opened again if this process was forked since it was opened. The caller is [`outside`].
     pub(crate) fn run(&self) -> model_foundry::Result<Run> {
         Ok(self.renew(&mut lock(&self.open))?.run.clone())
     }
@@ -72,7 +72,7 @@ impl OpenRun {
             return Ok(logger.clone());
         }
         let logger = open.run.logger(name);
-        // The context is Python's, and comes with each record.
+        // Python holds the context, and passes it with each record.
         for (field, _) in logger.context() {
             logger.clear_context_field(&field);
         }
@@ -93,7 +93,7 @@ impl OpenRun {
 }
 
 impl Open {
-    /// Leave what the parent opened to the parent.
+    /// Leave a parent's run to the parent: release nothing that it opened.
     fn abandon(self) {
         std::mem::forget(self.loggers);
         self.run.abandon();
@@ -131,8 +131,7 @@ impl OpenRun {
         })
     }
 
-    /// The base context of a structured logger: experiment, git_hash, device, and the rank where there is
-    /// one.
+    /// The base context of a structured logger: experiment, git_hash and device.
     fn base_context(&self, py: Python<'_>) -> PyResult<Vec<(String, String)>> {
         let manifest = self.with(py, |run| Ok(run.manifest()))?;
         Ok(vec![
@@ -142,7 +141,7 @@ impl OpenRun {
         ])
     }
 
-    /// Log a structured record to main.log and the console, by the levels of the configuration.
+    /// Log a structured record to main.log and the console, according to the configured levels.
     fn log(
         &self,
         py: Python<'_>,
@@ -169,17 +168,17 @@ impl OpenRun {
         });
     }
 
-    /// The attempt will have failed when it ends.
+    /// Let the attempt count as failed when it ends.
     fn mark_failed(&self) {
         self.failed.store(true, Ordering::Relaxed);
     }
 
-    /// End the attempt: well, unless it was marked as failed.
+    /// End the attempt, as completed unless it was marked as failed.
     fn close(&self, py: Python<'_>) {
         outside(py, || self.end(None));
     }
 
-    /// End the attempt: "completed", "failed" or "interrupted".
+    /// End the attempt with a status: "completed", "failed" or "interrupted".
     fn finish(&self, py: Python<'_>, status: &str) -> PyResult<()> {
         let status = match status {
             "completed" => Status::Completed,
@@ -187,7 +186,7 @@ impl OpenRun {
             "interrupted" => Status::Interrupted,
             other => {
                 return Err(PyValueError::new_err(format!(
-                    "the status {other:?} is none of completed, failed and interrupted"
+                    "unknown status {other:?}: use completed, failed or interrupted"
                 )));
             }
         };
@@ -201,32 +200,32 @@ impl OpenRun {
         self.ended.load(Ordering::Relaxed)
     }
 
-    /// The attempt at the experiment, from 1.
+    /// The number of the attempt, 1 or more.
     #[getter]
     fn attempt(&self, py: Python<'_>) -> PyResult<u32> {
         self.with(py, |run| Ok(run.attempt()))
     }
 
-    /// Which process this is among several, where there are several.
+    /// The rank of this process; None if it is the only one.
     #[getter]
     fn rank(&self, py: Python<'_>) -> PyResult<Option<u32>> {
         self.with(py, |run| Ok(run.rank()))
     }
 
-    /// How often the component failed and was started anew.
+    /// Number of times that the component failed and was restarted.
     #[getter]
     fn component_failures(&self, py: Python<'_>) -> PyResult<u64> {
         self.with(py, |run| Ok(run.component_failures()))
     }
 
-    /// How many appends failed, and how many records are lost.
+    /// Number of appends that failed, and number of records that are lost.
     fn storage(&self, py: Python<'_>) -> PyResult<(u64, u64)> {
         let tally = self.with(py, |run| Ok(run.storage()))?;
         Ok((tally.failures, tally.refused))
     }
 }
 
-/// The level that a number of Python's logging module reaches.
+/// The highest level whose number in Python's logging module is not above `number`, or else DEBUG.
 pub(crate) fn level_of(number: i32) -> Level {
     match number {
         ..20 => Level::Debug,

@@ -1,4 +1,4 @@
-//! Python's values as those of fields and metrics.
+//! Conversion of Python values to the values of fields and metrics.
 
 use model_foundry::{Field, Value};
 use model_foundry_guest::json::{non_finite_name, write_float, write_integer, write_string};
@@ -7,10 +7,10 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString, PyTuple};
 
-/// How deep lists and objects may nest; what is deeper becomes its text.
+/// Maximum nesting of lists and objects. Deeper ones become their text.
 const DEEPEST: usize = 64;
 
-/// A mapping's items as fields: a dict, one of its subclasses, or anything else that has items.
+/// The items of a mapping as fields. A mapping is anything with a method `items`.
 pub(crate) fn fields(mapping: &Bound<'_, PyAny>) -> PyResult<Vec<Field>> {
     let mut fields = Vec::new();
     each_item(mapping, &mut |name, value| {
@@ -19,7 +19,7 @@ pub(crate) fn fields(mapping: &Bound<'_, PyAny>) -> PyResult<Vec<Field>> {
     Ok(fields)
 }
 
-/// A value; what JSON cannot hold becomes its text.
+/// Convert a value. One that JSON cannot represent becomes its text.
 pub(crate) fn value_of(value: &Bound<'_, PyAny>) -> Value {
     if value.is_none() {
         return Value::Null;
@@ -59,22 +59,22 @@ pub(crate) fn to_json(value: &Bound<'_, PyAny>) -> String {
     json.into()
 }
 
-/// What a scalar of numpy, torch or jax holds. An array of several elements holds no one value.
+/// The Python value of a scalar of NumPy, PyTorch or JAX. None for an array of several elements.
 pub(crate) fn scalar<'py>(value: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     if !has_dtype(value)? {
         return None;
     }
     let item = value.call_method0(intern!(value.py(), "item")).ok()?;
-    // What has nothing simpler to give, gives itself.
+    // `item` returns a scalar again if Python has no type for its value.
     (!has_dtype(&item)?).then_some(item)
 }
 
 fn has_dtype(value: &Bound<'_, PyAny>) -> Option<bool> {
-    // To be asked in vain for an attribute takes a microsecond.
+    // Looking up a missing attribute takes a microsecond, so plain values are sorted out first.
     Some(!is_plain(value) && value.hasattr(intern!(value.py(), "dtype")).ok()?)
 }
 
-/// Whether a value is exactly Python's own: a number, a truth value, text or None.
+/// Whether a value is exactly a float, an int, a bool, a str or None, and of no subclass.
 pub(crate) fn is_plain(value: &Bound<'_, PyAny>) -> bool {
     value.is_exact_instance_of::<PyFloat>()
         || value.is_exact_instance_of::<PyInt>()
@@ -83,7 +83,7 @@ pub(crate) fn is_plain(value: &Bound<'_, PyAny>) -> bool {
         || value.is_none()
 }
 
-/// An object's text, whatever it does when it is asked for it.
+/// An object's text. If its `str` and `repr` both fail, a placeholder with its type's name.
 pub(crate) fn text(value: &Bound<'_, PyAny>) -> String {
     let shown = match value.cast::<PyString>() {
         Ok(string) => Ok(string.clone()),
@@ -102,9 +102,9 @@ fn each_item(
     mapping: &Bound<'_, PyAny>,
     each: &mut dyn FnMut(&Bound<'_, PyAny>, &Bound<'_, PyAny>),
 ) -> PyResult<()> {
-    // A subclass may have items of its own.
+    // Not for a subclass, which may override `items`.
     if let Ok(dict) = mapping.cast_exact::<PyDict>() {
-        // A copy: a value's own code may change the dict while it is read.
+        // A copy, because the code of a value may change the dict while it is read.
         for (name, value) in &dict.copy()? {
             each(&name, &value);
         }
@@ -117,7 +117,8 @@ fn each_item(
     Ok(())
 }
 
-/// Write a value as JSON. `around` are the lists and objects that it stands in, which it may be one of.
+/// Write a value as JSON. `around` has the addresses of the lists and objects that contain it: one that
+/// contains itself becomes its text there.
 fn write(json: &mut LineBuffer, value: &Bound<'_, PyAny>, around: &mut Vec<usize>) {
     let is_object = is_mapping(value);
     if is_object || value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>() {
@@ -134,7 +135,7 @@ fn write(json: &mut LineBuffer, value: &Bound<'_, PyAny>, around: &mut Vec<usize
             if written.is_ok() {
                 return;
             }
-            // Its own items failed.
+            // Iterating over it failed, so its text is written instead.
             json.truncate(before);
         }
         return write_string(json, &text(value));
@@ -145,7 +146,7 @@ fn write(json: &mut LineBuffer, value: &Bound<'_, PyAny>, around: &mut Vec<usize
         Value::Integer(integer) => write_integer(json, integer),
         Value::Float(float) => match non_finite_name(float) {
             None => write_float(json, float),
-            // Only a record's own numbers have a place beside it for what JSON has none for.
+            // `non_finite` names only the numbers that are a record's own values, not nested ones.
             Some(name) => write_string(json, name),
         },
         Value::Text(text) => write_string(json, &text),
@@ -192,10 +193,10 @@ fn write_array(
     Ok(())
 }
 
-/// A whole number of any size in decimal; none beyond what Python converts.
+/// An integer of any size in decimal; None if it is too long for Python to convert.
 fn digits(integer: &Bound<'_, PyInt>) -> Option<String> {
     let int = integer.py().get_type::<PyInt>();
-    // Its own and not a subclass' text: an enumeration's is its name.
+    // `int.__repr__`, because a subclass may override it: the text of an enum member is its name.
     let digits = int.call_method1(intern!(integer.py(), "__repr__"), (integer,)).ok()?;
     digits.extract().ok()
 }

@@ -1,4 +1,4 @@
-"""What the tests share."""
+"""Fixtures and settings that the tests share."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-# Wherever there is a GPU, the tests are not about it; and they are nobody's rank and inside no run.
+# The tests must not depend on the machine's GPU, on a launcher's rank or on a run around them.
 os.environ["MODEL_FOUNDRY_NVML"] = "/nonexistent/libnvidia-ml.so.1"
 for name in ("MODEL_FOUNDRY_RUN_DIR", "RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK"):
     os.environ.pop(name, None)
 
-#: The longest that a process may take that is waited for, in seconds.
+#: Time limit for each process that a test starts, in seconds.
 PATIENCE = 120
 
 Records = Callable[[Path], list[dict[str, Any]]]
@@ -42,15 +42,15 @@ def pytest_runtest_makereport(
 
 @pytest.fixture
 def records() -> Records:
-    """Reads a file of JSON Lines, strictly: what other parsers would refuse fails."""
+    """Reads a JSON Lines file, and fails on anything that a strict JSON parser rejects."""
 
     def refuse(constant: str) -> None:
-        raise AssertionError(f"{constant} is no JSON")
+        raise AssertionError(f"{constant} is not JSON")
 
     def read(path: Path) -> list[dict[str, Any]]:
         text = path.read_text("utf-8")
-        assert text.endswith("\n") or not text, "the last line is whole"
-        # A process that opens the file in the middle of another's write begins with a line of its own.
+        assert text.endswith("\n") or not text, "the last line must be complete"
+        # A process that opens the file during another's write starts with a newline: a line may be empty.
         lines = [line for line in text.splitlines() if line]
         return [json.loads(line, parse_constant=refuse) for line in lines]
 
@@ -59,7 +59,7 @@ def records() -> Records:
 
 @pytest.fixture
 def script(tmp_path: Path) -> Script:
-    """Runs a script in a process of its own, with the folder to log to as its argument."""
+    """Runs a script in a new process. Its first argument is the folder to log to."""
 
     def run(
         text: str, *arguments: str, check: bool = True, prefix: tuple[str, ...] = ()

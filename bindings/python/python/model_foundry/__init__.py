@@ -1,7 +1,7 @@
 """Training-run logging that cannot hurt your training.
 
-Metrics, structured logs, timings, memory and errors go into plain files of one folder. The logic is one
-sandboxed WebAssembly component; this package hands it what Python trainers log.
+Metrics, structured logs, timings, memory and errors go into plain files in one folder. The logic is one
+sandboxed WebAssembly component; this package passes it what Python trainers log.
 
 >>> import tempfile
 >>> from model_foundry import MetricsLogger

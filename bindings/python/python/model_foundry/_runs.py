@@ -1,4 +1,4 @@
-"""The runs that are open in this process, and what happens to them at a fork and at the end."""
+"""The runs that this process has open, and what a fork, a worker's end and the process's end do to them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from model_foundry import _native
 
-# One folder and one configuration is one run, whichever loggers share it: one writer, one set of locks.
+# Loggers of one folder and one configuration share one run, so that it has one writer and one set of locks.
 _open: weakref.WeakValueDictionary[tuple[str, str], _native.Run] = weakref.WeakValueDictionary()
 _opening = threading.Lock()
 
@@ -25,29 +25,34 @@ def open_run(
     logging: dict[str, Any],
     sections: dict[str, Any] | None = None,
 ) -> _native.Run:
-    """Open the run of a folder, or take the one that this process has open with this configuration.
+    """Open the run of a folder, or return the one that this process has open with the same configuration.
 
-    Without an experiment's name it is the one that the folder holds, or else the folder's own name.
+    ``logging`` is the ``logging`` section of the configuration, ``sections`` are the others. Without an
+    ``experiment`` the name is the one in the folder's run.json, or else the folder's own name. A name that
+    differs from the one in run.json is warned about.
+
+    Raises ``OSError`` if the folder cannot be made or written, ``ValueError`` for an invalid configuration.
     """
     real = os.path.realpath(folder)
     config = _native.to_json({**(sections or {}), "logging": logging})
     with _opening:
         run = _open.get((real, config))
         if run is None or run.ended:
-            known = _experiment_in(Path(real))
-            if known is not None and experiment not in (None, known):
+            recorded = _experiment_in(Path(real))
+            if recorded is not None and experiment not in (None, recorded):
                 warnings.warn(
-                    f"{real} is the run folder of experiment {known!r}: {experiment!r} is logged there too; "
-                    "give each experiment a folder of its own",
+                    f"{real} is the run folder of experiment {recorded!r}, and {experiment!r} logs to it too: "
+                    "use one folder per experiment",
                     stacklevel=3,
                 )
-            name = known or experiment or os.path.basename(real) or "experiment"
+            name = recorded or experiment or os.path.basename(real) or "experiment"
             run = _native.Run(name, real, config)
             _open[(real, config)] = run
         return run
 
 
 def _experiment_in(folder: Path) -> str | None:
+    """The experiment that the folder's run.json names; None without a readable run.json."""
     try:
         name = json.loads((folder / "run.json").read_text("utf-8"))["experiment"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -56,9 +61,10 @@ def _experiment_in(folder: Path) -> str | None:
 
 
 def _finish_all() -> None:
-    # An exception that ended the program was printed, and is kept here, before this is called.
+    # The interpreter sets one of these to an uncaught exception before it calls atexit functions.
     error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
     status = "completed"
+    # In an interactive session (with a prompt in ps1) an exception does not end the program.
     if error is not None and not hasattr(sys, "ps1"):
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
     for run in list(_open.values()):
@@ -83,18 +89,18 @@ def _after_fork_in_child() -> None:
     global _opening
     _opening = threading.Lock()
     _native.after_fork_in_child()
-    # A worker of multiprocessing ends without the interpreter's own end, and forgets, when it begins, whom
-    # the parent had it call then.
+    # A multiprocessing worker runs no atexit functions, and drops its parent's finalizers when it starts.
+    # Functions registered here run after that.
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
-        util.register_after_fork(_worker, _flush_at_end_of_worker)
+        util.register_after_fork(_registrant, _flush_at_end_of_worker)
 
 
-class _Worker:
-    """Something that multiprocessing can hold weakly."""
+class _Registrant:
+    """``register_after_fork`` calls its function as long as an object lives, and refers to that weakly."""
 
 
-_worker = _Worker()
+_registrant = _Registrant()
 
 atexit.register(_finish_all)
 if hasattr(os, "register_at_fork"):

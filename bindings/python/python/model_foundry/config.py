@@ -1,4 +1,4 @@
-"""Configurations as pydantic models. The rules, the defaults and the words are the component's."""
+"""Configurations as pydantic models. The rules, the defaults and the messages come from the component."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _DEFAULTS: dict[str, Any] = json.loads(_native.default_logging_config())
 
 
 class LoggingConfig(BaseModel):
-    """How a training logs. Every field has a default.
+    """How a training run is logged. Every field has a default; integers range from 1 to 4294967295.
 
-    Raises ``pydantic.ValidationError`` with every violation at once; for an unknown field it names the
-    nearest known one. A field that is set later is judged too.
+    Raises ``pydantic.ValidationError`` with every violation at once; for an unknown field it names the most
+    similar known one. Assigning to a field validates it too.
 
     >>> LoggingConfig().log_metrics_every_n_steps
     10
@@ -32,78 +32,84 @@ class LoggingConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
-    #: The least grave records shown on the console: DEBUG, INFO, WARNING, ERROR or CRITICAL.
+    #: Minimum level of records on the console: DEBUG, INFO, WARNING, ERROR or CRITICAL.
     console_level: str = _DEFAULTS["console_level"]
-    #: The least grave records kept in main.log.
+    #: Minimum level of records in main.log: DEBUG, INFO, WARNING, ERROR or CRITICAL.
     file_level: str = _DEFAULTS["file_level"]
-    #: JSON Lines in main.log; otherwise text.
+    #: Write main.log as JSON Lines; otherwise as text.
     use_structured_logging: bool = _DEFAULTS["use_structured_logging"]
-    #: Log to Weights & Biases too.
+    #: Also log to Weights & Biases.
     log_to_wandb: bool = _DEFAULTS["log_to_wandb"]
-    #: How many files of a rotated log are kept, 1 or more.
+    #: Number of files retained of each rotated log, the current one included.
     max_log_files: int = _DEFAULTS["max_log_files"]
-    #: The size in MiB at which a log rotates, 1 or more.
+    #: Size in MiB at which a log rotates.
     max_log_size_mb: int = _DEFAULTS["max_log_size_mb"]
-    #: Steps between metrics, 1 or more.
+    #: Number of steps from one record of metrics to the next.
     log_metrics_every_n_steps: int = _DEFAULTS["log_metrics_every_n_steps"]
-    #: Steps between detailed metrics, 1 or more.
+    #: Number of steps from one record of detailed metrics to the next.
     log_detailed_metrics_every_n_steps: int = _DEFAULTS["log_detailed_metrics_every_n_steps"]
-    #: Time the parts of a step.
+    #: Time the parts of a step; a Trainer times each step as a whole.
     profile_performance: bool = _DEFAULTS["profile_performance"]
-    #: Steps between memory samples, 1 or more.
+    #: Number of steps from one memory sample to the next.
     log_memory_every_n_steps: int = _DEFAULTS["log_memory_every_n_steps"]
-    #: How many recent errors stay in memory, 1 or more.
+    #: Number of recent errors retained in memory.
     max_errors_to_track: int = _DEFAULTS["max_errors_to_track"]
-    #: When a record is safe: buffered, immediate or synced.
+    #: What a logging call waits for: nothing ("buffered"), the write ("immediate") or the disk ("synced").
     durability: str = _DEFAULTS["durability"]
-    #: The most that ``buffered`` may hold back, in milliseconds, 1 or more.
+    #: Longest time that a record may stay buffered under "buffered", in milliseconds.
     flush_interval_ms: int = _DEFAULTS["flush_interval_ms"]
 
     @model_validator(mode="before")
     @classmethod
-    def _judge(cls, given: Any) -> Any:
-        # A field that is set later comes one by one, to the validator below.
+    def _check(cls, given: Any) -> Any:
+        # A model is checked already, and pydantic rejects anything else.
         if not isinstance(given, Mapping):
             return given
-        return _judged(dict(given))
+        return _checked(dict(given))
 
     @field_validator("*", mode="before")
     @classmethod
-    def _judge_field(cls, value: Any, info: ValidationInfo) -> Any:
+    def _check_field(cls, value: Any, info: ValidationInfo) -> Any:
         name = str(info.field_name)
         try:
-            return _judged({name: value})[name]
+            return _checked({name: value})[name]
         except ValidationError as error:
-            # pydantic adds the field's name itself.
+            # The message only, because pydantic adds the field's name.
             problem = error.errors()[0]
             raise PydanticCustomError("logging_config", "{problem}", {"problem": problem["msg"]}) from None
 
 
 class _Section(BaseModel):
-    """A section of an experiment's configuration: whatever it holds is kept."""
+    """A section of an experiment's configuration. It accepts and retains any key."""
 
     model_config = ConfigDict(extra="allow", protected_namespaces=())
 
 
 class DataConfig(_Section):
-    """The ``data`` section."""
+    """The ``data`` section: what the model is trained on."""
 
 
 class TokenizerConfig(_Section):
-    """The ``tokenizer`` section."""
+    """The ``tokenizer`` section: how text becomes numbers."""
 
 
 class ModelConfig(_Section):
-    """The ``model`` section."""
+    """The ``model`` section: what is trained."""
 
 
 class TrainingConfig(_Section):
-    """The ``training`` section. A :class:`~model_foundry.trainer.Trainer` reads ``output_dir`` from it,
-    and ``max_steps`` and ``steps_per_epoch``."""
+    """The ``training`` section: how the model is trained.
+
+    A :class:`~model_foundry.trainer.Trainer` reads ``output_dir`` (a path), ``max_steps`` and
+    ``steps_per_epoch`` (integers) from it. All three are optional.
+    """
 
 
 class ExperimentConfig(BaseModel):
-    """An experiment's configuration. Sections keep keys that this package does not know.
+    """An experiment's configuration.
+
+    It and each section except ``logging`` accept and retain keys that this package does not know. Raises
+    ``pydantic.ValidationError`` with every violation at once.
 
     >>> config = ExperimentConfig(
     ...     experiment_name="tiny-lm",
@@ -118,30 +124,33 @@ class ExperimentConfig(BaseModel):
 
     #: The experiment's name.
     experiment_name: str
-    #: What is trained on.
+    #: What the model is trained on.
     data: DataConfig = Field(default_factory=DataConfig)
     #: How text becomes numbers.
     tokenizer: TokenizerConfig = Field(default_factory=TokenizerConfig)
     #: What is trained.
     model: ModelConfig = Field(default_factory=ModelConfig)
-    #: How it is trained.
+    #: How the model is trained.
     training: TrainingConfig = Field(default_factory=TrainingConfig)
-    #: How it logs.
+    #: How the run is logged.
     logging: LoggingConfig = Field(default_factory=LoggingConfig)
-    #: What the random numbers begin with; none leaves that to chance.
+    #: Seed for the random numbers of Python, NumPy and PyTorch; None leaves them unseeded.
     random_seed: int | None = None
 
 
-def _judged(given: dict[str, Any]) -> dict[str, Any]:
-    """What is given as the component reads it, for the fields that are given."""
-    # As a section, so that a field of the name "logging" is an unknown one and no section.
+def _checked(given: dict[str, Any]) -> dict[str, Any]:
+    """Check fields of a logging configuration, and return them as the component reads them.
+
+    Raises ``ValidationError`` with every violation.
+    """
+    # Passed as a section, so that a field named "logging" is reported as unknown.
     whole, violations = _native.check_logging_config(_native.to_json({"logging": given}))
     if whole is None:
         raise ValidationError.from_exception_data(
             "LoggingConfig",
             [
                 InitErrorDetails(
-                    # The words of the component are no template.
+                    # A placeholder, because braces in the message itself would be filled in.
                     type=PydanticCustomError("logging_config", "{problem}", {"problem": message}),
                     loc=(field,) if field else (),
                     input=given.get(field),

@@ -1,4 +1,4 @@
-"""A trainer that owns the loggers."""
+"""A trainer that owns the loggers of a run."""
 
 from __future__ import annotations
 
@@ -27,13 +27,17 @@ StepFunction = Callable[[int], "Mapping[str, Any] | None"]
 
 
 class Trainer:
-    """Runs a step function and logs what it returns.
+    """Runs a step function and logs the metrics that it returns.
 
-    Everything is written under ``base_dir / training.output_dir`` (default: ``runs/<experiment_name>``).
-    ``config`` is an :class:`~model_foundry.config.ExperimentConfig`, or a dict that makes one.
+    ``config`` is an :class:`~model_foundry.config.ExperimentConfig`, or a mapping that makes one. All files
+    are written to ``base_dir / training.output_dir`` (default: ``base_dir / "runs" / experiment_name``).
 
-    Raises ``pydantic.ValidationError`` for a configuration that breaks the rules, ``OSError`` if the folder
-    cannot be made or written.
+    Under ``log_to_wandb`` the ``wandb`` package receives the metrics too, in the project named by the variable
+    ``WANDB_PROJECT`` (default: "model-foundry"). If that package is missing or cannot start, the component
+    writes an offline run.
+
+    Raises ``pydantic.ValidationError`` for an invalid configuration, ``OSError`` if the folder cannot be made
+    or written.
 
     >>> import tempfile
     >>> settings = {"log_metrics_every_n_steps": 1, "log_to_wandb": False}
@@ -54,41 +58,48 @@ class Trainer:
         self.config = config
         name = config.experiment_name
         output_dir = getattr(config.training, "output_dir", None) or Path("runs") / name
-        #: Where everything is written.
+        #: The run folder.
         self.output_dir = Path(base_dir) / output_dir
         sections = config.model_dump(mode="json")
         settings = sections.pop("logging")
         forwards = settings["log_to_wandb"] and importlib.util.find_spec("wandb") is not None
         project = os.environ.get("WANDB_PROJECT", "model-foundry")
+        #: The Weights & Biases logger. It does nothing if the ``wandb`` package is missing or not wanted.
         self.wandb = WandBLogger(project, name, sections, enabled=forwards)
         if self.wandb.enabled:
-            # Their package keeps the run: a copy of our own beside it would be a second one.
+            # The wandb package writes the run; the component would write it a second time.
             settings["log_to_wandb"] = False
         self._run = open_run(self.output_dir, name, settings, sections)
-        #: The structured logger, which also writes main.log.
+        #: The structured logger. It also writes main.log.
         self.logger = StructuredLogger._of_run(f"model_foundry.{name}", self._run)
         if not self.logger.logger.handlers:
-            # The console is the run's: without a handler the logging module would say warnings there again.
+            # The run writes to the console. Without a handler, the logging module would print warnings again.
             self.logger.logger.addHandler(logging.NullHandler())
+        #: The metrics logger.
         self.metrics = MetricsLogger._of_run(name, self.output_dir, self._run)
+        #: The performance logger.
         self.performance = PerformanceLogger(self.logger)
+        #: The error tracker.
         self.errors = ErrorTracker._of_run(
             self.logger, self.output_dir, config.logging.max_errors_to_track, self._run
         )
-        #: The step that was trained last; 0 before the first.
+        #: The last step that was trained; 0 before the first.
         self.step = 0
 
     def train(self, step_fn: StepFunction, steps: int | None = None) -> None:
-        """Call ``step_fn(step)`` for each step, from the one after :attr:`step` on.
+        """Train ``steps`` steps: call ``step_fn(step)`` for each, from the step after :attr:`step`.
 
-        ``steps`` says how many; by default ``training.max_steps``. What a call returns, a mapping of
-        metrics or None, is logged at the configured intervals: at ``log_metrics_every_n_steps`` the
-        numbers, at ``log_detailed_metrics_every_n_steps`` also those under a key "detailed", a mapping;
-        memory at ``log_memory_every_n_steps``; under ``profile_performance`` each step is timed. With
-        ``training.steps_per_epoch`` the epoch is counted, and each ends with a summary of its last step.
+        ``steps`` is an integer, 0 or more; by default it is ``training.max_steps``. ``step_fn`` returns a
+        mapping of metrics, or None. The mapping is logged every ``log_metrics_every_n_steps`` steps. Its key
+        "detailed" may hold a mapping of further metrics, which is logged every
+        ``log_detailed_metrics_every_n_steps`` steps. Memory is sampled every ``log_memory_every_n_steps``
+        steps. Under ``profile_performance`` each step is timed, as "step".
 
-        An exception is kept in errors.jsonl and goes on; the attempt has then failed. Raises ``ValueError``
-        where nothing says how many steps.
+        With ``training.steps_per_epoch`` each record has the epoch as a fraction, starting at 0, and each
+        epoch ends with a summary: the metrics of its last step. Without it every record has epoch 0.
+
+        An exception of ``step_fn`` is recorded in errors.jsonl, marks the attempt as failed, and is raised.
+        Raises ``ValueError`` if neither ``steps`` nor ``training.max_steps`` is given.
 
         >>> import tempfile
         >>> config = {"experiment_name": "tiny-lm", "logging": {"log_to_wandb": False}}
@@ -99,7 +110,7 @@ class Trainer:
         """
         steps = steps if steps is not None else getattr(self.config.training, "max_steps", None)
         if steps is None:
-            raise ValueError("how many steps is not said: give steps, or training.max_steps")
+            raise ValueError("the number of steps is missing: pass `steps`, or set `training.max_steps`")
         per_epoch = int(getattr(self.config.training, "steps_per_epoch", 0) or 0)
         self._seed()
         first, last = self.step + 1, self.step + int(steps)
@@ -109,15 +120,17 @@ class Trainer:
             for step in range(first, last + 1):
                 self._train_step(step_fn, step, per_epoch)
         except BaseException as error:
-            self._failed(error, step)
+            self._record_failure(error, step)
             raise
         self.logger.info("training ended", step=last, seconds=time.monotonic() - began)
 
     def checkpoint(self, save: Callable[[Path], Any], name: str | None = None) -> Path:
-        """Call ``save(path)`` to write a checkpoint, and log its size and how long it took.
+        """Call ``save(path)`` to write a checkpoint, and log its size in MB (10^6 bytes) and its duration.
 
-        The path is ``checkpoints/<name>`` in the output folder; by default the step names it. What
-        ``save`` raises is kept in errors.jsonl, and goes on.
+        ``save`` writes a file or a folder at ``path``, which is ``checkpoints/<name>`` in the run folder. The
+        default name is ``step-<step>.ckpt``. Returns the path. An exception of ``save`` is recorded in
+        errors.jsonl, marks the attempt as failed, and is raised. Raises ``OSError`` if the checkpoint folder
+        cannot be made.
 
         >>> import tempfile
         >>> config = {"experiment_name": "tiny-lm", "logging": {"log_to_wandb": False}}
@@ -132,7 +145,7 @@ class Trainer:
             with self.performance.time_block("checkpoint") as timed:
                 save(path)
         except Exception as error:
-            self._failed(error, self.step)
+            self._record_failure(error, self.step)
             raise
         files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
         size = sum(file.stat().st_size for file in files)
@@ -146,9 +159,10 @@ class Trainer:
         return path
 
     def close(self) -> None:
-        """End the run: what is buffered is written, and run.json says how it ended.
+        """End the run: write what is buffered and timing_report.json, and record in run.json how it ended.
 
-        What was logged can still be read; records go to the standard logger alone.
+        The metrics can still be read afterwards. Later records of :attr:`logger` go to the standard logger
+        only.
 
         >>> import json, tempfile
         >>> config = {"experiment_name": "tiny-lm", "logging": {"log_to_wandb": False}}
@@ -202,7 +216,7 @@ class Trainer:
             fields = {**metrics, "step": step, "epoch": step // per_epoch - 1}
             self.logger._log(logging.INFO, "epoch ended", fields)
 
-    def _failed(self, error: BaseException, step: int) -> None:
+    def _record_failure(self, error: BaseException, step: int) -> None:
         self._run.mark_failed()
         if isinstance(error, Exception):
             self.errors.log_error(error, {"step": step})
@@ -212,7 +226,7 @@ class Trainer:
         if seed is None or self.step:
             return
         random.seed(seed)
-        # Of what the training has imported; the rest is not ours to load.
+        # Seed the libraries that the training has imported, and import no others.
         numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
         if numpy is not None:
             numpy.random.seed(seed % 2**32)

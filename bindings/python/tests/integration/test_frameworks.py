@@ -19,7 +19,7 @@ from conftest import Records
 
 from model_foundry import MetricsLogger
 
-# Before Keras is imported, which asks for its back end then.
+# Keras reads its backend when it is imported.
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
@@ -184,8 +184,8 @@ def test_workers_of_a_dataloader_log(tmp_path: Path, records: Records) -> None:
 def test_the_package_imports_no_framework() -> None:
     text = (
         "import sys, model_foundry, model_foundry.trainer, model_foundry.integrations\n"
-        "found = {'torch', 'keras', 'jax', 'transformers', 'lightning', 'wandb', 'numpy'}\n"
-        "print(sorted(found & set(sys.modules)))\n"
+        "frameworks = {'torch', 'keras', 'jax', 'transformers', 'lightning', 'wandb', 'numpy'}\n"
+        "print(sorted(frameworks & set(sys.modules)))\n"
     )
     result = subprocess.run(
         [sys.executable, "-c", text], capture_output=True, text=True, check=True, timeout=60

@@ -1,4 +1,4 @@
-"""Threads, forks, signals, traps and little memory."""
+"""Threads, forks, signals, traps, and limits of memory and disk."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from conftest import PATIENCE, Records, Script
 HEAD = """
 import faulthandler, multiprocessing, os, resource, signal, sys, threading, time, warnings
 from model_foundry.logging_components import *
-warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads: that is what is tested
+warnings.simplefilter("ignore", DeprecationWarning)  # Python warns about forks while threads run
 folder = sys.argv[1]
 """
 
 
 def attempts(folder: Path) -> list[dict[str, object]]:
     manifest = json.loads((folder / "run.json").read_text())
-    found: list[dict[str, object]] = manifest["attempts"]
-    return found
+    listed: list[dict[str, object]] = manifest["attempts"]
+    return listed
 
 
 @pytest.mark.parametrize("durability", ["immediate", "buffered"])
-def test_forked_children_log_on_while_a_thread_logs(
+def test_forked_children_log_while_a_thread_logs(
     script: Script, tmp_path: Path, records: Records, durability: str
 ) -> None:
     script(
@@ -41,7 +41,7 @@ def background():
     while not stop.is_set():
         metrics.log_step(logged, 0, {"background": float(logged)})
         logged += 1
-        time.sleep(0.0001)  # without filling the queue
+        time.sleep(0.0001)  # so that the queue does not fill up
 thread = threading.Thread(target=background)
 thread.start()
 metrics.log_step(0, 0, {"parent": 1.0})
@@ -64,9 +64,9 @@ print(logged)
     )
     entries = records(tmp_path / "run" / "metrics.jsonl")
     of_children = [entry["step"] for entry in entries if "child" in entry["metrics"]]
-    assert sorted(of_children) == list(range(300)), "each record of a child stands there once"
+    assert sorted(of_children) == list(range(300)), "each record of a child is written once"
     of_thread = [entry["step"] for entry in entries if "background" in entry["metrics"]]
-    assert sorted(of_thread) == list(range(len(of_thread))), "and each of the thread"
+    assert sorted(of_thread) == list(range(len(of_thread))), "and so is each record of the thread"
     assert sum("parent" in entry["metrics"] for entry in entries) == 1
     (attempt,) = attempts(tmp_path / "run")
     assert attempt["status"] == "completed"
@@ -82,7 +82,7 @@ metrics.log_step(1, 0, {"loss": 1.0})
 pid = os.fork()
 if pid == 0:
     metrics.log_step(2, 0, {"loss": 1.0})
-    sys.exit(0)  # through the interpreter's own end
+    sys.exit(0)  # runs atexit functions, unlike os._exit
 os.waitpid(pid, 0)
 print(json.load(open(folder + "/run.json"))["attempts"][-1]["status"])
 metrics.log_step(3, 0, {"loss": 1.0})
@@ -128,7 +128,7 @@ def test_a_worker_that_is_terminated_ends(script: Script, tmp_path: Path) -> Non
     result = script(
         HEAD
         + """
-metrics = MetricsLogger("tiny-lm", folder, durability="buffered")  # it listens for SIGTERM
+metrics = MetricsLogger("tiny-lm", folder, durability="buffered")  # installs a handler for SIGTERM
 metrics.log_step(1, 0, {"loss": 1.0})
 pid = os.fork()
 if pid == 0:
@@ -145,13 +145,13 @@ metrics.log_step(3, 0, {"loss": 1.0})
     assert sorted(json.loads(line)["step"] for line in lines) == [1, 2, 3]
 
 
-def test_reading_in_a_child_compiles_nothing_on_threads_that_are_not_there(
+def test_reading_in_a_child_does_not_compile_on_missing_threads(
     script: Script,
 ) -> None:
     script(
         HEAD
         + """
-pid = os.fork()  # before anything was compiled
+pid = os.fork()  # before the component is compiled
 if pid == 0:
     signal.alarm(60)
     MetricsLogger("tiny-lm", folder).log_step(1, 0, {"loss": 1.0})
@@ -163,12 +163,12 @@ assert MetricsLogger("tiny-lm", folder).compute_statistics("loss")["count"] == 1
 
 
 def module(body: bytes) -> bytes:
-    """A WebAssembly module with a page of memory and a function `answer` of these instructions."""
+    """A WebAssembly module with one page of memory, which exports the function `answer` with this body."""
     code = b"\0" + body + b"\x0b"  # no locals; end
     return (
         b"\0asm\1\0\0\0"
-        b"\1\4\1\x60\0\0"  # one type: from nothing to nothing
-        b"\3\2\1\0"  # one function of it
+        b"\1\4\1\x60\0\0"  # one type: no parameters, no results
+        b"\3\2\1\0"  # one function of that type
         b"\5\3\1\0\1"  # one memory of one page
         b"\7\x0a\1\6answer\0\0"  # the export
         + bytes([10, len(code) + 2, 1, len(code)])
@@ -178,19 +178,19 @@ def module(body: bytes) -> bytes:
 
 TRAPS = {
     "unreachable": b"\x00",
-    "call stack exhausted": b"\x10\0",  # call itself
-    "out of bounds memory access": b"\x41\x7f\x28\0\0\x1a",  # load from -1
+    "call stack exhausted": b"\x10\0",  # calls itself
+    "out of bounds memory access": b"\x41\x7f\x28\0\0\x1a",  # loads from address -1
     "integer divide by zero": b"\x41\1\x41\0\x6d\x1a",
-    "interrupt": b"\x03\x40\x0c\0\x0b",  # loop for ever
+    "interrupt": b"\x03\x40\x0c\0\x0b",  # loops forever
 }
 
 
-def test_what_loops_is_stopped_in_a_child_too(script: Script) -> None:
+def test_a_loop_is_interrupted_in_a_child_too(script: Script) -> None:
     result = script(
         HEAD
         + f"""
 from model_foundry import _native
-_native.surroundings()  # starts the clock of this process
+_native.surroundings()  # starts the runtime, whose ticker the child must restart
 pid = os.fork()
 if pid == 0:
     signal.alarm(60)
@@ -217,13 +217,13 @@ metrics.log_step(1, 0, {{"loss": 1.0}})
 print(metrics.compute_statistics("loss")["count"])
 """
     )
-    *told, count = result.stdout.splitlines()
-    assert len(told) == 3 and all(trap in reason for reason in told)
+    *reasons, count = result.stdout.splitlines()
+    assert len(reasons) == 3 and all(trap in reason for reason in reasons)
     assert result.stderr == ""
     assert count == "1"
 
 
-def test_faulthandler_still_tells_of_a_real_fault(script: Script) -> None:
+def test_faulthandler_still_reports_a_real_fault(script: Script) -> None:
     result = script(
         HEAD
         + """
@@ -299,15 +299,15 @@ def test_killed_process_loses_nothing(tmp_path: Path) -> None:
             text=True,
         )
         assert process.stdout is not None
-        told = [int(process.stdout.readline()) for _ in range(200)]
+        acknowledged = [int(process.stdout.readline()) for _ in range(200)]
         process.kill()
         rest = process.stdout.read()
         process.wait(PATIENCE)
-        told += [int(line) for line in rest.splitlines(keepends=True) if line.endswith("\n")]
+        acknowledged += [int(line) for line in rest.splitlines(keepends=True) if line.endswith("\n")]
         text_of_file = (tmp_path / f"run{attempt}" / "metrics.jsonl").read_text()
-        # What was being written is not acknowledged.
+        # The kill may have cut off the last line, which was not acknowledged.
         lines = text_of_file[: text_of_file.rindex("\n")].splitlines()
-        assert set(told) <= {json.loads(line)["step"] for line in lines}
+        assert set(acknowledged) <= {json.loads(line)["step"] for line in lines}
 
 
 def test_concurrent_processes_share_a_run(tmp_path: Path, records: Records) -> None:
@@ -354,7 +354,7 @@ metrics.close()
         ("raise KeyboardInterrupt", "interrupted"),
     ],
 )
-def test_the_manifest_says_how_it_ended(
+def test_the_manifest_records_how_the_run_ended(
     script: Script, tmp_path: Path, ending: str, status: str
 ) -> None:
     script(

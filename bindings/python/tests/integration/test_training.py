@@ -1,4 +1,4 @@
-"""What a training run logs: a small real training under the Trainer."""
+"""What a Trainer logs, over a small real training run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from model_foundry.trainer import Trainer
 
 
 class Classifier:
-    """Points inside and outside of the unit circle, told apart by logistic regression on |x|²."""
+    """Logistic regression on |x|², which classifies points as inside or outside the unit circle."""
 
     def __init__(self, learning_rate: float = 0.5) -> None:
         self.random = numpy.random.default_rng(1)
@@ -31,7 +31,7 @@ class Classifier:
         trainer.logger.info("processing data", source="generated", points=points)
         with trainer.performance.time_block("process_data") as timed:
             self.x = self.random.uniform(-1.5, 1.5, size=(points, 2))
-            trainer.logger.debug("points were drawn", first=self.x[0].tolist())
+            trainer.logger.debug("drew points", first=self.x[0].tolist())
         inside = int(((self.x**2).sum(axis=1) < 1).sum())
         trainer.logger.info("processed data", points=points, inside=inside, seconds=timed.seconds)
 
@@ -46,7 +46,7 @@ class Classifier:
         gradient = features.T @ (probability - labels) / len(labels)
         self.weights -= self.learning_rate * gradient
         if not math.isfinite(self.weights.sum()):
-            raise ArithmeticError(f"the loss is no number at step {step}")
+            raise ArithmeticError(f"the weights are not finite at step {step}")
         return {
             "loss": loss,
             "accuracy": ((probability > 0.5) == labels).mean(),
@@ -55,7 +55,7 @@ class Classifier:
 
 
 def make(tmp_path: Path, model: Classifier | None = None, **settings: Any) -> tuple[Trainer, Classifier]:
-    """A trainer without a Weights & Biases log, and its model with data."""
+    """A trainer without a Weights & Biases log, and a model that has its data."""
     config = {
         "experiment_name": "tiny",
         "training": {"output_dir": "out", "steps_per_epoch": 8},
@@ -78,13 +78,13 @@ def test_trainer_uses_structured_logging(tmp_path: Path, records: Records) -> No
     trainer, model = make(tmp_path)
     trainer.train(model, steps=16)
 
-    told = records(tmp_path / "out" / "main.log")
-    messages = [record["message"] for record in told]
+    log = records(tmp_path / "out" / "main.log")
+    messages = [record["message"] for record in log]
     for message in ("processing data", "processed data", "training began", "training ended"):
         assert message in messages
-    epochs = [record["context"] for record in told if record["message"] == "epoch ended"]
+    epochs = [record["context"] for record in log if record["message"] == "epoch ended"]
     assert [(epoch["step"], epoch["epoch"]) for epoch in epochs] == [(8, 0), (16, 1)]
-    for record in told:
+    for record in log:
         assert record["logger"] == "model_foundry.tiny"
         assert {"experiment", "git_hash", "device"} <= set(record["context"])
 
@@ -152,29 +152,29 @@ def test_console_and_file_levels_filter(
     file: str,
 ) -> None:
     trainer, _ = make(tmp_path, console_level=console, file_level=file)
-    trainer.logger.warning("it is a warning")
-    trainer.logger.error("it is an error")
+    trainer.logger.warning("a warning")
+    trainer.logger.error("an error")
 
     levels = ["DEBUG", "INFO", "WARNING", "ERROR"]
-    said = capfd.readouterr().err
-    kept = {record["level"] for record in records(tmp_path / "out" / "main.log")}
-    assert kept == set(levels[levels.index(file) :])
+    shown = capfd.readouterr().err
+    written = {record["level"] for record in records(tmp_path / "out" / "main.log")}
+    assert written == set(levels[levels.index(file) :])
     for level in levels:
-        wanted = levels.index(level) >= levels.index(console)
-        assert (f" {level} model_foundry.tiny: " in said) == wanted, (level, said)
+        expected = levels.index(level) >= levels.index(console)
+        assert (f" {level} model_foundry.tiny: " in shown) == expected, (level, shown)
 
 
 def test_errors_logged_to_error_file(tmp_path: Path, records: Records) -> None:
     trainer, model = make(tmp_path, Classifier(learning_rate=math.inf))
     with pytest.raises(FileExistsError):
-        (tmp_path / "out" / "checkpoints").write_text("a file stands where the folder would")
+        (tmp_path / "out" / "checkpoints").write_text("a file in place of the folder")
         trainer.checkpoint(lambda path: path.write_bytes(b""))
     (tmp_path / "out" / "checkpoints").unlink()
 
     def refuse(path: Path) -> None:
-        raise OSError("no room") from ValueError("the cause")
+        raise OSError("disk full") from ValueError("the cause")
 
-    with pytest.raises(OSError, match="no room"):
+    with pytest.raises(OSError, match="disk full"):
         trainer.checkpoint(refuse)
     with pytest.raises(ArithmeticError), trainer:
         trainer.train(model, steps=10)
@@ -197,26 +197,26 @@ def test_checkpoint_logging(tmp_path: Path, records: Records) -> None:
     path = trainer.checkpoint(lambda path: path.write_bytes(b"x" * 1_500_000))
 
     assert path == tmp_path / "out" / "checkpoints" / "step-8.ckpt"
-    told = {record["message"]: record["context"] for record in records(tmp_path / "out" / "main.log")}
-    assert (told["saving checkpoint"]["step"], told["saving checkpoint"]["path"]) == (8, str(path))
-    saved = told["saved checkpoint"]
+    log = {record["message"]: record["context"] for record in records(tmp_path / "out" / "main.log")}
+    assert (log["saving checkpoint"]["step"], log["saving checkpoint"]["path"]) == (8, str(path))
+    saved = log["saved checkpoint"]
     assert (saved["step"], saved["size_mb"]) == (8, 1.5)
     assert [saved["seconds"]] == trainer.performance.timers["checkpoint"]
-    assert f"checkpoint completed in {saved['seconds']:.4f}s" in told
+    assert f"checkpoint completed in {saved['seconds']:.4f}s" in log
 
 
 def test_data_processing_logging(tmp_path: Path, records: Records) -> None:
     trainer, _ = make(tmp_path)
-    told = {record["message"]: record for record in records(tmp_path / "out" / "main.log")}
-    assert told["processing data"]["context"]["source"] == "generated"
-    processed = told["processed data"]["context"]
+    log = {record["message"]: record for record in records(tmp_path / "out" / "main.log")}
+    assert log["processing data"]["context"]["source"] == "generated"
+    processed = log["processed data"]["context"]
     assert processed["points"] == 256
     assert [processed["seconds"]] == trainer.performance.timers["process_data"]
-    assert told["points were drawn"]["level"] == "DEBUG"
+    assert log["drew points"]["level"] == "DEBUG"
 
 
 class FakeRun:
-    """Stands in for a run of the wandb package."""
+    """A stand-in for a run of the wandb package."""
 
     url = "https://wandb.example/run"
 
@@ -234,14 +234,14 @@ class FakeRun:
 
 def test_wandb_integration_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WANDB_MODE", raising=False)
-    # Without their package the component writes an offline run itself.
+    # Without the wandb package, the component writes an offline run.
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with Trainer({"experiment_name": "tiny", "training": {"output_dir": "own"}}, tmp_path) as trainer:
         trainer.train(lambda step: {"loss": 1.0 / step}, steps=20)
     (log,) = (tmp_path / "own").glob("wandb/offline-run-*/run-*.wandb")
     assert log.read_bytes()[:4] == b":W&B"
 
-    # With it, the records go to their package, and there is no second copy.
+    # With the package, the metrics go to it, and the component writes no second run.
     run = FakeRun()
     package = types.ModuleType("wandb")
     package.init = lambda **_: run  # type: ignore[attr-defined]
@@ -253,7 +253,7 @@ def test_wandb_integration_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert run.ended == [None]
     assert not (tmp_path / "theirs" / "wandb").exists()
 
-    # Where theirs cannot start, ours is written.
+    # If the package cannot start, the component writes an offline run.
     def refuse(**_: Any) -> None:
         raise RuntimeError("no API key")
 
@@ -320,9 +320,9 @@ def test_end_to_end_with_everything_enabled(
     with trainer:
         trainer.train(model, steps=50)
         trainer.checkpoint(lambda path: path.write_text("weights"))
-        trainer.errors.log_error(OSError("one worker was lost"), {"worker": 3})
+        trainer.errors.log_error(OSError("lost a worker"), {"worker": 3})
         trainer.logger.update_context(phase="test")
-        trainer.logger.critical("the loader is gone")
+        trainer.logger.critical("the loader failed")
         live = trainer.metrics.compute_statistics("loss")
 
     out = tmp_path / "out"
@@ -353,7 +353,7 @@ def test_a_closed_trainer_can_be_read(tmp_path: Path) -> None:
     with trainer:
         trainer.train(model, steps=3)
 
-    trainer.logger.info("to the standard logger alone")
+    trainer.logger.info("to the standard logger only")
     with trainer.performance.time_block("later"):
         pass
     assert trainer.metrics.compute_statistics("loss")["count"] == 3
@@ -371,8 +371,8 @@ def test_metrics_may_have_any_name(tmp_path: Path, records: Records) -> None:
     trainer, _ = make(tmp_path, **EACH_STEP)
     trainer.train(lambda step: dict.fromkeys(names, 1.0), steps=8)
     assert set(trainer.metrics.get_metrics_history()[0]["metrics"]) == set(names)
-    told = records(tmp_path / "out" / "main.log")
-    assert any(record["message"] == "epoch ended" for record in told)
+    log = records(tmp_path / "out" / "main.log")
+    assert any(record["message"] == "epoch ended" for record in log)
 
 
 def test_steps_come_from_the_configuration(tmp_path: Path) -> None:
@@ -385,7 +385,7 @@ def test_steps_come_from_the_configuration(tmp_path: Path) -> None:
     assert seen == [1, 2, 3, 4]
     assert trainer.output_dir == tmp_path / "runs" / "tiny"
     config.training.max_steps = None  # type: ignore[attr-defined]
-    with pytest.raises(ValueError, match="how many steps is not said"):
+    with pytest.raises(ValueError, match="the number of steps is missing"):
         trainer.train(lambda step: None)
 
 

@@ -1,4 +1,4 @@
-"""The error tracker's specification."""
+"""The specification of the error tracker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def tracker(tmp_path: Path) -> ErrorTracker:
 
 
 def log(tracker: ErrorTracker, error: Exception, **context: object) -> None:
-    """Raise it and log it."""
+    """Raise an error, and log it where it is caught."""
     try:
         raise error
     except Exception as raised:
@@ -109,7 +109,7 @@ def test_get_recent_errors(tracker: ErrorTracker) -> None:
     assert tracker.get_recent_errors(0) == []
 
 
-def test_an_error_without_a_message_is_kept(tracker: ErrorTracker, records: Records) -> None:
+def test_an_error_whose_message_fails_is_recorded(tracker: ErrorTracker, records: Records) -> None:
     class Silent(Exception):
         def __str__(self) -> str:
             raise RuntimeError("no text")
@@ -132,6 +132,6 @@ def test_a_tracker_and_a_metrics_logger_share_the_folder_s_run(tmp_path: Path) -
     assert tracker._run is metrics._run
 
 
-def test_a_wrong_limit_is_told(tmp_path: Path) -> None:
+def test_an_invalid_limit_raises(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="max_errors_to_track = 0: must be a whole number above 0"):
         ErrorTracker(logging.getLogger("test.errors"), tmp_path, max_errors=0)

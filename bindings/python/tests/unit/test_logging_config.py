@@ -1,4 +1,4 @@
-"""The configuration's specification."""
+"""The specification of the configuration."""
 
 from __future__ import annotations
 
@@ -62,15 +62,15 @@ def test_validates_positive_integers(field: str, value: Any) -> None:
     assert [error["loc"] for error in caught.value.errors()] == [(field,)]
 
 
-def test_every_violation_is_told_at_once() -> None:
+def test_every_violation_is_reported_at_once() -> None:
     with pytest.raises(ValidationError) as caught:
         LoggingConfig(max_log_files=0, console_level="LOUD", durabilty="synced")  # type: ignore[call-arg]
-    told = {error["loc"]: error["msg"] for error in caught.value.errors()}
-    assert set(told) == {("max_log_files",), ("console_level",), ("durabilty",)}
-    assert told[("durabilty",)] == "is not a known field; did you mean `durability`?"
+    messages = {error["loc"]: error["msg"] for error in caught.value.errors()}
+    assert set(messages) == {("max_log_files",), ("console_level",), ("durabilty",)}
+    assert messages[("durabilty",)] == "is not a known field; did you mean `durability`?"
 
 
-def test_a_field_that_is_set_later_is_judged() -> None:
+def test_assigning_to_a_field_validates_it() -> None:
     config = LoggingConfig()
     config.max_log_files = 3
     with pytest.raises(ValidationError, match="must be a whole number above 0"):
@@ -105,7 +105,7 @@ def test_a_section_s_violations_name_it() -> None:
     assert places == {("experiment_name",), ("logging", "max_log_files"), ("logging", "logging")}
 
 
-def test_models_may_be_put_into_models() -> None:
+def test_a_configuration_may_be_made_of_models() -> None:
     config = ExperimentConfig(experiment_name="x", logging=LoggingConfig(max_log_files=2))
     assert config.logging.max_log_files == 2
     assert ExperimentConfig.model_validate_json(config.model_dump_json()) == config

@@ -1,4 +1,4 @@
-"""The metrics logger's specification."""
+"""The specification of the metrics logger."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_log_step_writes_jsonl(metrics: MetricsLogger, records: Records) -> None
     assert entry["metrics"] == {"loss": 2.5, "lr": 3e-4}
     assert entry["timestamp"].endswith("Z")
     read = subprocess.run(["cat", metrics.metrics_file], capture_output=True, check=True)
-    assert read.stdout.count(b"\n") == 1, "another process reads it at once"
+    assert read.stdout.count(b"\n") == 1, "another process can read it at once"
 
 
 def test_log_step_appends_to_file(tmp_path: Path, records: Records) -> None:
@@ -97,10 +97,10 @@ def test_compute_statistics(metrics: MetricsLogger) -> None:
     metrics.log_step(9, 0, {"loss": "text"})
     metrics.log_step(10, 0, {"loss": math.nan})
 
-    found = metrics.compute_statistics("loss")
-    assert set(found) == {"count", "mean", "min", "max", "std"}
-    assert (found["count"], found["mean"], found["min"], found["max"]) == (8, 5.0, 2.0, 9.0)
-    assert found["std"] == pytest.approx(numpy.std(values, ddof=1), rel=1e-12)
+    result = metrics.compute_statistics("loss")
+    assert set(result) == {"count", "mean", "min", "max", "std"}
+    assert (result["count"], result["mean"], result["min"], result["max"]) == (8, 5.0, 2.0, 9.0)
+    assert result["std"] == pytest.approx(numpy.std(values, ddof=1), rel=1e-12)
     assert metrics.compute_statistics("unknown")["count"] == 0
 
 
@@ -122,9 +122,9 @@ def test_log_learning_rate_schedule(metrics: MetricsLogger) -> None:
 
 def test_log_throughput_metrics(metrics: MetricsLogger) -> None:
     metrics.log_step(1, 0, {"tokens": 8500, "tokens_per_second": 8500.0, "seen": 2**53 + 1})
-    found = metrics.get_metrics_history()[0]["metrics"]
-    assert found == {"tokens": 8500, "tokens_per_second": 8500.0, "seen": 2**53 + 1}
-    assert [type(value) for value in found.values()] == [int, float, int]
+    read = metrics.get_metrics_history()[0]["metrics"]
+    assert read == {"tokens": 8500, "tokens_per_second": 8500.0, "seen": 2**53 + 1}
+    assert [type(value) for value in read.values()] == [int, float, int]
     assert '"tokens":8500,"tokens_per_second":8500.0' in metrics.metrics_file.read_text()
 
 
@@ -150,26 +150,26 @@ def test_concurrent_writes_safe(metrics: MetricsLogger, records: Records) -> Non
     assert sorted(entry["step"] for entry in records(metrics.metrics_file)) == list(range(50))
 
 
-class Colour(enum.IntEnum):
+class Color(enum.IntEnum):
     RED = 3
 
 
 class Loud(dict[str, Any]):
-    """A dict whose items are not what its storage holds."""
+    """A dict that overrides ``items``."""
 
     def items(self) -> Any:
         return [(name.upper(), value) for name, value in super().items()]
 
 
 def logged(metrics: MetricsLogger, given: Any) -> dict[str, Any]:
-    """What a step's metrics read back as."""
+    """Log a step's metrics, and read them back."""
     metrics.log_step(1, 0, given)
-    found: dict[str, Any] = metrics.get_metrics_history()[-1]["metrics"]
-    return found
+    read: dict[str, Any] = metrics.get_metrics_history()[-1]["metrics"]
+    return read
 
 
 def test_numpy_scalars_are_numbers(metrics: MetricsLogger) -> None:
-    found = logged(
+    read = logged(
         metrics,
         {
             "f16": numpy.float16(0.5),
@@ -184,7 +184,7 @@ def test_numpy_scalars_are_numbers(metrics: MetricsLogger) -> None:
             "nan": numpy.float32("nan"),
         },
     )
-    assert found == {
+    assert read == {
         "f16": 0.5,
         "f32": 0.5,
         "f64": 0.1,
@@ -196,10 +196,10 @@ def test_numpy_scalars_are_numbers(metrics: MetricsLogger) -> None:
         "several": "[1 2]",
         "nan": None,
     }
-    assert found["b"] is True
+    assert read["b"] is True
 
 
-def test_numpy_steps_are_rows_like_any_other(metrics: MetricsLogger) -> None:
+def test_a_step_may_be_a_numpy_integer(metrics: MetricsLogger) -> None:
     for step in numpy.arange(3):
         metrics.log_step(step, numpy.float32(0.5), {"loss": numpy.float32(step / 4)})
     history = metrics.get_metrics_history()
@@ -207,7 +207,7 @@ def test_numpy_steps_are_rows_like_any_other(metrics: MetricsLogger) -> None:
     assert metrics.compute_statistics("loss")["count"] == 3
 
 
-def test_a_value_whose_code_changes_the_dict_does_not_mix_names_up(metrics: MetricsLogger) -> None:
+def test_a_value_whose_code_changes_the_dict_does_not_mix_up_names(metrics: MetricsLogger) -> None:
     class Meddler:
         dtype = "float64"
 
@@ -227,7 +227,7 @@ def test_a_value_whose_code_changes_the_dict_does_not_mix_names_up(metrics: Metr
     ]
 
 
-def test_the_largest_step_is_kept(metrics: MetricsLogger) -> None:
+def test_the_largest_steps_are_exact(metrics: MetricsLogger) -> None:
     for step in (2**63 - 1, 2**63, 2**64 - 1):
         metrics.log_step(step, 2**60, {"loss": 0.5})
     steps = [(entry["step"], entry["epoch"]) for entry in metrics.get_metrics_history()]
@@ -238,7 +238,7 @@ def test_the_largest_step_is_kept(metrics: MetricsLogger) -> None:
 def test_torch_scalars_are_numbers(metrics: MetricsLogger) -> None:
     import torch
 
-    found = logged(
+    read = logged(
         metrics,
         {
             "loss": torch.tensor(0.5, requires_grad=True),
@@ -247,12 +247,12 @@ def test_torch_scalars_are_numbers(metrics: MetricsLogger) -> None:
             "half": torch.tensor([0.5], dtype=torch.bfloat16),
         },
     )
-    assert found == {"loss": 0.5, "count": 3, "flag": True, "half": 0.5}
-    assert found["flag"] is True
+    assert read == {"loss": 0.5, "count": 3, "flag": True, "half": 0.5}
+    assert read["flag"] is True
 
 
-def test_types_of_values_are_kept(metrics: MetricsLogger) -> None:
-    found = logged(
+def test_values_keep_their_types(metrics: MetricsLogger) -> None:
+    read = logged(
         metrics,
         {
             "true": True,
@@ -261,12 +261,12 @@ def test_types_of_values_are_kept(metrics: MetricsLogger) -> None:
             "zero": 0,
             "minus_zero": -0.0,
             "big": 10**25,
-            "enum": Colour.RED,
+            "enum": Color.RED,
             "list": [1, 2.0],
             "decimal": decimal.Decimal("0.1"),
         },
     )
-    assert found == {
+    assert read == {
         "true": True,
         "none": None,
         "text": "x",
@@ -277,8 +277,8 @@ def test_types_of_values_are_kept(metrics: MetricsLogger) -> None:
         "list": [1, 2.0],
         "decimal": "0.1",
     }
-    assert found["true"] is True
-    assert math.copysign(1, found["minus_zero"]) == -1
+    assert read["true"] is True
+    assert math.copysign(1, read["minus_zero"]) == -1
 
 
 def test_the_kind_of_a_metric_may_change(metrics: MetricsLogger) -> None:
@@ -289,7 +289,7 @@ def test_the_kind_of_a_metric_may_change(metrics: MetricsLogger) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "found"),
+    ("given", "expected"),
     [
         (types.MappingProxyType({"a": 1.5}), {"a": 1.5}),
         (collections.OrderedDict(a=1.5, b=2), {"a": 1.5, "b": 2}),
@@ -301,42 +301,42 @@ def test_the_kind_of_a_metric_may_change(metrics: MetricsLogger) -> None:
     ],
 )
 def test_subclasses_and_proxies_of_dicts_work(
-    metrics: MetricsLogger, given: Any, found: dict[str, Any]
+    metrics: MetricsLogger, given: Any, expected: dict[str, Any]
 ) -> None:
-    assert logged(metrics, given) == found
+    assert logged(metrics, given) == expected
 
 
-def test_equal_names_that_are_other_objects_are_the_same_metric(metrics: MetricsLogger) -> None:
+def test_equal_names_are_the_same_metric_whatever_the_objects(metrics: MetricsLogger) -> None:
     for step in range(40):
         metrics.log_step(step, 0, {"".join(["lo", "ss"]): float(step), f"{'lr'}": 0.5})
     assert metrics.compute_statistics("loss")["count"] == 40
 
 
-def test_a_step_with_new_names_each_time_is_kept(metrics: MetricsLogger) -> None:
+def test_each_step_may_have_new_names(metrics: MetricsLogger) -> None:
     for step in range(200):
         metrics.log_step(step, 0, {f"metric_{step}": float(step)})
     assert len(metrics.get_metrics_history()) == 200
     assert metrics.compute_statistics("metric_150")["mean"] == 150.0
 
 
-def test_wide_steps_are_kept(metrics: MetricsLogger) -> None:
+def test_a_step_may_have_many_metrics(metrics: MetricsLogger) -> None:
     given = {f"layer_{number}": number / 8 for number in range(100)}
     assert logged(metrics, given) == given
 
 
 @pytest.mark.parametrize("step", [-1, 1.5, "three", None])
-def test_a_step_that_is_none_is_told(metrics: MetricsLogger, step: Any) -> None:
-    with pytest.raises(ValueError, match="the step must be a whole number, 0 or more, not"):
+def test_an_invalid_step_raises(metrics: MetricsLogger, step: Any) -> None:
+    with pytest.raises(ValueError, match="`step` must be a non-negative integer, got"):
         metrics.log_step(step, 0, {"loss": 1.0})
 
 
-def test_another_durability_is_told(tmp_path: Path) -> None:
+def test_an_unknown_durability_raises(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="durability.*must be one of buffered, immediate, synced"):
         MetricsLogger("tiny-lm", tmp_path, durability="often")
 
 
 @pytest.mark.parametrize("durability", ["buffered", "immediate", "synced"])
-def test_close_writes_everything_and_reading_goes_on(
+def test_close_writes_everything_and_reading_still_works(
     tmp_path: Path, durability: str, records: Records
 ) -> None:
     with MetricsLogger("tiny-lm", tmp_path, durability=durability) as metrics:
@@ -367,13 +367,13 @@ def test_loggers_of_one_folder_share_its_run(tmp_path: Path) -> None:
     assert other.compute_statistics("loss")["count"] == 1
 
 
-def test_another_experiment_in_the_folder_is_warned_of(tmp_path: Path) -> None:
+def test_another_experiment_in_the_folder_warns(tmp_path: Path) -> None:
     MetricsLogger("one", tmp_path).log_step(1, 0, {"loss": 1.0})
     with pytest.warns(UserWarning, match="the run folder of experiment 'one'"):
         MetricsLogger("other", tmp_path).log_step(2, 0, {"loss": 1.0})
 
 
-def test_a_process_s_end_writes_what_is_buffered(tmp_path: Path, records: Records) -> None:
+def test_the_end_of_the_process_writes_what_is_buffered(tmp_path: Path, records: Records) -> None:
     text = (
         "import sys; from model_foundry import MetricsLogger\n"
         "metrics = MetricsLogger('tiny-lm', sys.argv[1], durability='buffered')\n"

@@ -1,4 +1,4 @@
-"""The performance logger's specification."""
+"""The specification of the performance logger."""
 
 from __future__ import annotations
 
@@ -68,18 +68,18 @@ def test_get_timing_statistics(performance: PerformanceLogger) -> None:
     for seconds in samples:
         performance.record("it", seconds)
 
-    found = performance.get_timing_statistics("it")
-    assert set(found) == {"count", "mean", "min", "max", "std"}
-    assert (found["count"], found["min"], found["max"]) == (4, 0.1, 0.4)
-    assert found["mean"] == pytest.approx(0.25, rel=1e-12)
-    assert found["std"] == pytest.approx(statistics.stdev(samples), rel=1e-12)
+    result = performance.get_timing_statistics("it")
+    assert set(result) == {"count", "mean", "min", "max", "std"}
+    assert (result["count"], result["min"], result["max"]) == (4, 0.1, 0.4)
+    assert result["mean"] == pytest.approx(0.25, rel=1e-12)
+    assert result["std"] == pytest.approx(statistics.stdev(samples), rel=1e-12)
     assert set(performance.get_timing_statistics("unknown").values()) == {0}
 
 
 def test_get_timing_statistics_single_sample(performance: PerformanceLogger) -> None:
     performance.record("once", 0.5)
-    found = performance.get_timing_statistics("once")
-    assert found == {"count": 1, "mean": 0.5, "min": 0.5, "max": 0.5, "std": 0.0}
+    result = performance.get_timing_statistics("once")
+    assert result == {"count": 1, "mean": 0.5, "min": 0.5, "max": 0.5, "std": 0.0}
 
 
 def test_changed_timers_count(performance: PerformanceLogger, tmp_path: Path) -> None:
@@ -114,18 +114,18 @@ def test_log_memory_usage_gpu(
 
     if not torch.cuda.is_available():
         pytest.skip("PyTorch finds no GPU")
-    held = torch.zeros(1 << 28, dtype=torch.uint8, device="cuda")
+    tensor = torch.zeros(1 << 28, dtype=torch.uint8, device="cuda")
 
     figures = performance.log_memory_usage()
 
     gpu = next(gpu for gpu in figures["gpus"] if "torch_allocated" in gpu)
-    assert gpu["torch_allocated"] == torch.cuda.memory_allocated(0) >= held.numel()
+    assert gpu["torch_allocated"] == torch.cuda.memory_allocated(0) >= tensor.numel()
     assert gpu["torch_reserved"] == torch.cuda.memory_reserved(0)
-    told = [text for text in messages(caplog) if text.startswith("GPU memory - Allocated: ")]
-    assert told and "GB, Reserved: " in told[0]
+    logged = [text for text in messages(caplog) if text.startswith("GPU memory - Allocated: ")]
+    assert logged and "GB, Reserved: " in logged[0]
 
 
-def test_pytorch_s_allocator_tells_what_is_allocated_and_reserved(
+def test_pytorch_s_allocator_reports_allocated_and_reserved_memory(
     performance: PerformanceLogger,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
@@ -142,18 +142,18 @@ def test_pytorch_s_allocator_tells_what_is_allocated_and_reserved(
     figures = performance.log_memory_usage(step=7)
 
     assert [gpu["torch_allocated"] for gpu in figures["gpus"]] == [1 << 30, 2 << 30]
-    told = [text for text in messages(caplog) if text.startswith("GPU memory")]
-    assert told == [
+    logged = [text for text in messages(caplog) if text.startswith("GPU memory")]
+    assert logged == [
         "GPU memory - Allocated: 1.00GB, Reserved: 2.00GB (GPU 0: Stand-in)",
         "GPU memory - Allocated: 2.00GB, Reserved: 3.00GB (GPU 1: Stand-in)",
     ]
     assert json.loads(caplog.records[0].getMessage())["context"]["step"] == 7
 
     def lost(index: int) -> int:
-        raise RuntimeError("the device is lost")
+        raise RuntimeError("device lost")
 
     cuda.memory_allocated = lost
-    assert "the device is lost" in performance.log_memory_usage()["torch_unavailable"]
+    assert "device lost" in performance.log_memory_usage()["torch_unavailable"]
 
 
 def test_reset_timers(performance: PerformanceLogger) -> None:
@@ -171,7 +171,7 @@ def test_export_timing_report(performance: PerformanceLogger, tmp_path: Path) ->
     performance.export_timing_report(tmp_path / "made" / "report.json")
 
     report = json.loads((tmp_path / "made" / "report.json").read_text())
-    assert list(report) == ["backward", "forward"], "the slowest in total first"
+    assert list(report) == ["backward", "forward"], "the largest total first"
     forward = report["forward"]
     assert (forward["count"], forward["mean"], forward["total"]) == (2, 1.0, 2.0)
     assert [file.name for file in (tmp_path / "made").iterdir()] == ["report.json"]
@@ -196,13 +196,13 @@ def test_nested_time_blocks(performance: PerformanceLogger) -> None:
 
 
 @pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf")])
-def test_a_duration_that_is_none_is_told(performance: PerformanceLogger, seconds: float) -> None:
+def test_an_invalid_duration_raises(performance: PerformanceLogger, seconds: float) -> None:
     with pytest.raises(ValueError, match="must be a number of seconds, 0 or more"):
         performance.record("it", seconds)
     assert performance.timers == {}
 
 
-def test_a_standard_logger_does_too(caplog: pytest.LogCaptureFixture) -> None:
+def test_it_logs_to_a_standard_logger_too(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, logger="plain")
     performance = PerformanceLogger(logging.getLogger("plain"))
     with performance.time_block("100%s"):
@@ -210,5 +210,5 @@ def test_a_standard_logger_does_too(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.records[0].getMessage().startswith("100%s completed in 0.")
 
 
-def test_the_words_are_the_component_s() -> None:
+def test_the_component_writes_the_messages() -> None:
     assert _native.finished("it", 0.05, False) == "it completed in 0.0500s"

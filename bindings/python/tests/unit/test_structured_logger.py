@@ -1,4 +1,4 @@
-"""The structured logger's specification."""
+"""The specification of the structured logger."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONFIG = types.SimpleNamespace(experiment_name="tiny-lm")
 
 
 def line(caplog: pytest.LogCaptureFixture) -> dict[str, Any]:
-    """The latest record's line, read."""
+    """The latest record's line, parsed."""
     record: dict[str, Any] = json.loads(caplog.records[-1].getMessage())
     return record
 
@@ -127,13 +127,13 @@ def test_custom_context_overrides_base_context(
 
 def test_update_base_context(logger: StructuredLogger, caplog: pytest.LogCaptureFixture) -> None:
     logger.update_context(phase="warmup", rank=3)
-    logger.context["straight"] = "into the dict"
+    logger.context["direct"] = "into the dict"
 
     for message in ("one", "two"):
         logger.info(message)
         context = line(caplog)["context"]
         assert (context["phase"], context["rank"]) == ("warmup", 3)
-        assert context["straight"] == "into the dict"
+        assert context["direct"] == "into the dict"
 
 
 def test_clear_context_field(logger: StructuredLogger, caplog: pytest.LogCaptureFixture) -> None:
@@ -212,24 +212,24 @@ def test_a_level_below_the_logger_s_costs_no_formatting(
     logger = StructuredLogger("test.quiet", CONFIG)
 
     class Watched:
-        asked = False
+        formatted = False
 
         def __str__(self) -> str:
-            Watched.asked = True
+            Watched.formatted = True
             return "it"
 
-    logger.info("nobody listens", value=Watched())
-    assert not Watched.asked
+    logger.info("below the level", value=Watched())
+    assert not Watched.formatted
     assert not caplog.records
 
 
-def test_a_record_tells_of_the_caller_s_line(
+def test_a_record_has_the_caller_s_line(
     logger: StructuredLogger, caplog: pytest.LogCaptureFixture
 ) -> None:
     logger.info("from here")
-    assert caplog.records[-1].funcName == "test_a_record_tells_of_the_caller_s_line"
+    assert caplog.records[-1].funcName == "test_a_record_has_the_caller_s_line"
     logger.log_structured("WARNING", "and here")
-    assert caplog.records[-1].funcName == "test_a_record_tells_of_the_caller_s_line"
+    assert caplog.records[-1].funcName == "test_a_record_has_the_caller_s_line"
     assert caplog.records[-1].levelno == logging.WARNING
 
 
@@ -238,6 +238,6 @@ def test_percent_signs_are_text(logger: StructuredLogger, caplog: pytest.LogCapt
     assert line(caplog)["message"] == "100 %s %d"
 
 
-def test_an_unknown_level_is_told(logger: StructuredLogger) -> None:
-    with pytest.raises(ValueError, match="the level 'LOUD' is unknown: use DEBUG, INFO"):
+def test_an_unknown_level_raises(logger: StructuredLogger) -> None:
+    with pytest.raises(ValueError, match="unknown level 'LOUD': use DEBUG, INFO"):
         logger.log_structured("LOUD", "it")

@@ -1,4 +1,4 @@
-"""The Weights & Biases logger, with a stand-in for their package."""
+"""The Weights & Biases logger, with a stand-in for the wandb package."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def test_without_the_package_it_warns_once(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_failing_package_warns_once(wandb: Any) -> None:
-    run = wandb.init.return_value = types.SimpleNamespace()  # it has nothing that is asked of it
-    with pytest.warns(UserWarning, match="training goes on without it") as caught:
+    run = wandb.init.return_value = types.SimpleNamespace()  # has none of the methods that are called
+    with pytest.warns(UserWarning, match="training continues without it") as caught:
         everything(WandBLogger("project"))
     assert len(caught) == 1
     assert vars(run) == {}
@@ -96,7 +96,7 @@ def test_a_package_that_cannot_start_warns_once(wandb: Any) -> None:
     assert len(caught) == 1
 
 
-def test_turned_off_it_says_nothing(wandb: Any) -> None:
+def test_turned_off_it_does_not_warn(wandb: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         everything(WandBLogger("project", enabled=False))

@@ -1,1 +1,1 @@
-"""Callbacks for the frameworks that people train with. Each imports its framework when it is imported."""
+"""Callbacks for training frameworks. Each module imports its framework."""

@@ -1,4 +1,4 @@
-"""What the callbacks share: a metrics logger and what a framework reports, told apart."""
+"""What the callbacks share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def metrics_logger(
     output_dir: str | os.PathLike[str] | None,
     durability: str,
 ) -> MetricsLogger:
-    """The logger that is given, or one of its own."""
+    """``logger``, or else a new one. Its folder is by default ``runs/<experiment_name>``."""
     if logger is not None:
         return logger
     folder = os.path.join("runs", experiment_name) if output_dir is None else output_dir
@@ -23,5 +23,5 @@ def metrics_logger(
 
 
 def without(metrics: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """The metrics but those: what stands beside them in a line anyway."""
+    """The metrics except ``names``, which are fields of the line itself."""
     return {name: value for name, value in metrics.items() if name not in names}

@@ -1,4 +1,4 @@
-"""A callback for Keras 3, on any of its back ends.
+"""A callback for Keras 3, with any of its backends.
 
     model.fit(..., callbacks=[ModelFoundryCallback("tiny-lm", "runs/tiny-lm")])
 """
@@ -16,11 +16,14 @@ from model_foundry.logging_components import MetricsLogger
 
 
 class ModelFoundryCallback(Callback):  # type: ignore[misc]
-    """Logs what ``fit`` reports to metrics.jsonl: each epoch's summary, and every ``every_n_batches``
-    batches (0 for none) the batch's metrics, its step counted over all epochs.
+    """Logs what ``fit`` reports to metrics.jsonl.
 
-    ``logger`` is a :class:`~model_foundry.MetricsLogger` to use instead of one of its own; the callback
-    then leaves it open. Raises as that does.
+    Every ``every_n_batches`` batches (0 for never) it logs the batch's metrics; the step is the number of
+    batches in all epochs so far. After each epoch it logs a summary, with the validation metrics.
+
+    The file is in ``output_dir``, by default ``runs/<experiment_name>``. ``durability`` is that of
+    :class:`~model_foundry.MetricsLogger`. A ``logger`` is used instead of a new one, and is left open. Raises
+    what :class:`~model_foundry.MetricsLogger` raises.
     """
 
     def __init__(
@@ -33,8 +36,10 @@ class ModelFoundryCallback(Callback):  # type: ignore[misc]
         durability: str = "immediate",
     ) -> None:
         super().__init__()
-        self._given = (logger, experiment_name, output_dir, durability)
+        self._arguments = (logger, experiment_name, output_dir, durability)
+        #: Number of batches from one record to the next; 0 for no records of batches.
         self.every_n_batches = every_n_batches
+        #: The metrics logger; None until training begins.
         self.metrics: MetricsLogger | None = logger
         self._epoch = 0
         self._step = 0
@@ -42,28 +47,28 @@ class ModelFoundryCallback(Callback):  # type: ignore[misc]
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Open the run folder."""
         if self.metrics is None:
-            self.metrics = metrics_logger(*self._given)
+            self.metrics = metrics_logger(*self._arguments)
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Know the epoch."""
+        """Note the epoch of the batches that follow."""
         self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Log a batch."""
+        """Log the batch's metrics, if it is its turn."""
         self._step += 1
         every = self.every_n_batches
         if self.metrics is not None and logs and every and self._step % every == 0:
             self.metrics.log_step(self._step, self._epoch, dict(logs))
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Log an epoch's summary, validation included."""
+        """Log the epoch's summary, with the validation metrics."""
         if self.metrics is not None and logs:
             self.metrics.log_epoch_summary(epoch, dict(logs))
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Write what is buffered, and close what was opened here."""
+        """Write what is buffered, and close the logger unless it was passed in."""
         if self.metrics is not None:
             self.metrics.flush()
-            if self._given[0] is None:
+            if self._arguments[0] is None:
                 self.metrics.close()
                 self.metrics = None

@@ -24,9 +24,10 @@ from model_foundry.logging_components import MetricsLogger
 
 
 class ModelFoundryLogger(Logger):  # type: ignore[misc]
-    """Logs what Lightning reports to ``<save_dir>/<name>/metrics.jsonl``, from rank 0.
+    """Logs what Lightning reports to ``<save_dir>/<name>/metrics.jsonl``, on rank 0 only.
 
-    Raises as :class:`~model_foundry.MetricsLogger` does, when it is first used.
+    ``durability`` is that of :class:`~model_foundry.MetricsLogger`. The run folder is opened at the first use,
+    which raises what :class:`~model_foundry.MetricsLogger` raises.
     """
 
     def __init__(
@@ -50,13 +51,13 @@ class ModelFoundryLogger(Logger):  # type: ignore[misc]
 
     @property
     def version(self) -> int | str | None:
-        """The attempt at the experiment, from 1; none before the first record."""
+        """The number of the attempt, 1 or more; None before the first record."""
         run = None if self._metrics is None else self._metrics._run
         return None if run is None else run.attempt
 
     @property
     def save_dir(self) -> str | None:
-        """The folder of runs."""
+        """The folder that holds the run folder."""
         return str(self._save_dir)
 
     @property
@@ -78,14 +79,14 @@ class ModelFoundryLogger(Logger):  # type: ignore[misc]
 
     @rank_zero_only  # type: ignore[untyped-decorator, unused-ignore]
     def log_hyperparams(self, params: Any, *_: Any, **__: Any) -> None:
-        """Keep the hyper-parameters in run.json, where they come before the first metric."""
+        """Record the hyperparameters in run.json. Those that come after the first metric are ignored."""
         if isinstance(params, argparse.Namespace):
             params = vars(params)
         self._parameters.update(params or {})
 
     @rank_zero_only  # type: ignore[untyped-decorator, unused-ignore]
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log what Lightning reports."""
+        """Log a step's metrics."""
         self.experiment.log_step(step or 0, metrics.get("epoch"), without(metrics, "epoch"))
 
     @rank_zero_only  # type: ignore[untyped-decorator, unused-ignore]
@@ -96,7 +97,7 @@ class ModelFoundryLogger(Logger):  # type: ignore[misc]
 
     @rank_zero_only  # type: ignore[untyped-decorator, unused-ignore]
     def finalize(self, status: str) -> None:
-        """End the run."""
+        """End the run; a ``status`` other than "success" marks the attempt as failed."""
         if self._metrics is not None:
             run = self._metrics._run
             if status != "success" and run is not None:

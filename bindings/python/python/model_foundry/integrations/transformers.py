@@ -15,11 +15,13 @@ from model_foundry.logging_components import MetricsLogger
 
 
 class ModelFoundryCallback(TrainerCallback):  # type: ignore[misc]
-    """Logs what ``Trainer`` reports to metrics.jsonl, from the first process of several.
+    """Logs what ``Trainer`` reports to metrics.jsonl, in the main process only.
 
-    Evaluations are logged as epoch summaries as well as at their step. ``logger`` is a
-    :class:`~model_foundry.MetricsLogger` to use instead of one of its own; the callback then leaves it
-    open. Raises as that does.
+    Evaluations are logged twice: at their step, and as epoch summaries.
+
+    The file is in ``output_dir``, by default ``runs/<experiment_name>``. ``durability`` is that of
+    :class:`~model_foundry.MetricsLogger`. A ``logger`` is used instead of a new one, and is left open. Raises
+    what :class:`~model_foundry.MetricsLogger` raises.
     """
 
     def __init__(
@@ -30,13 +32,14 @@ class ModelFoundryCallback(TrainerCallback):  # type: ignore[misc]
         logger: MetricsLogger | None = None,
         durability: str = "immediate",
     ) -> None:
-        self._given = (logger, experiment_name, output_dir, durability)
+        self._arguments = (logger, experiment_name, output_dir, durability)
+        #: The metrics logger; None until training begins, and in other processes.
         self.metrics: MetricsLogger | None = logger
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Open the run folder."""
         if self.metrics is None and state.is_world_process_zero:
-            self.metrics = metrics_logger(*self._given)
+            self.metrics = metrics_logger(*self._arguments)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Log what the trainer reports."""
@@ -44,14 +47,14 @@ class ModelFoundryCallback(TrainerCallback):  # type: ignore[misc]
             self.metrics.log_step(state.global_step, state.epoch, without(logs, "epoch", "step"))
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:
-        """Log an evaluation."""
+        """Log an evaluation as an epoch summary."""
         if self.metrics is not None and state.is_world_process_zero and metrics:
             self.metrics.log_epoch_summary(state.epoch or 0, without(metrics, "epoch"))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Write what is buffered, and close what was opened here."""
+        """Write what is buffered, and close the logger unless it was passed in."""
         if self.metrics is not None:
             self.metrics.flush()
-            if self._given[0] is None:
+            if self._arguments[0] is None:
                 self.metrics.close()
                 self.metrics = None

@@ -1,4 +1,4 @@
-"""Errors of a training, in errors.jsonl."""
+"""The errors of a training run, in errors.jsonl."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from model_foundry.logging_components.structured import StructuredLogger
 
 
 class ErrorTracker:
-    """Keeps errors in ``<output_dir>/errors.jsonl`` and counts them by type.
+    """Records errors in ``<output_dir>/errors.jsonl`` and counts them by type.
 
-    The file has all of them; ``max_errors`` (1 or more) newest ones stay in memory. Each error is on the
-    disk when :meth:`log_error` returns, and is also told to ``logger`` at ERROR. Errors that the file
-    already holds count on.
+    The file holds all errors, and memory the newest ``max_errors`` (1 to 4294967295). Each error is on the
+    disk when :meth:`log_error` returns, and is also logged to ``logger`` at ERROR. The counts include errors
+    that were in the file before.
 
-    Raises ``OSError`` if the folder cannot be made or written, ``ValueError`` if ``max_errors`` is not
-    positive.
+    Raises ``OSError`` if the folder cannot be made or written, ``ValueError`` if ``max_errors`` is out of
+    range.
 
     >>> import logging, tempfile
     >>> tracker = ErrorTracker(logging.getLogger("train.quiet"), tempfile.mkdtemp())
@@ -72,9 +72,10 @@ class ErrorTracker:
     def log_error(
         self, exception: BaseException, context: Mapping[str, Any] | None = None
     ) -> None:
-        """Keep an exception with its type, message, whole traceback (causes too) and ``context``.
+        """Record an exception: its type, its message, its traceback with all causes, and ``context``.
 
-        It is on the disk when this returns. Nothing raises: a message that cannot be shown is said to be such.
+        The record is on the disk when this returns. An exception whose ``str`` fails is recorded with a
+        placeholder as its message. Raises ``ValueError`` if the run has ended.
 
         >>> import logging, tempfile
         >>> tracker = ErrorTracker(logging.getLogger("train.quiet"), tempfile.mkdtemp())
@@ -99,7 +100,7 @@ class ErrorTracker:
             self.logger.error("%s: %s", kind, message)
 
     def get_error_summary(self) -> dict[str, int]:
-        """How many errors of each type there were, the most frequent first.
+        """The number of errors of each type, the most frequent type first.
 
         >>> import logging, tempfile
         >>> ErrorTracker(logging.getLogger("train.quiet"), tempfile.mkdtemp()).get_error_summary()
@@ -108,9 +109,10 @@ class ErrorTracker:
         return dict(_native.error_summary(self._run))
 
     def get_recent_errors(self, n: int = 10) -> list[dict[str, Any]]:
-        """The ``n`` newest errors in memory, newest first.
+        """The ``n`` newest errors in memory, newest first; none if ``n`` is 0 or less.
 
-        Each has ``timestamp``, ``error_type``, ``error_message``, ``traceback`` and ``context``.
+        Each is a dict of ``timestamp`` (RFC 3339, UTC), ``error_type``, ``error_message``, ``traceback`` and
+        ``context``.
 
         >>> import logging, tempfile
         >>> tracker = ErrorTracker(logging.getLogger("train.quiet"), tempfile.mkdtemp())
@@ -126,7 +128,7 @@ class ErrorTracker:
         return recent
 
     def reset_counters(self) -> None:
-        """Set the counts to nothing; the file and the errors in memory stay.
+        """Clear the counts. The file and the errors in memory stay as they are.
 
         >>> import logging, tempfile
         >>> tracker = ErrorTracker(logging.getLogger("train.quiet"), tempfile.mkdtemp())

@@ -13,18 +13,21 @@ from model_foundry._runs import open_run
 
 
 class MetricsLogger(_native.Metrics):
-    """Logs training metrics to ``<output_dir>/metrics.jsonl``, one line of JSON a step.
+    """Logs training metrics to ``<output_dir>/metrics.jsonl``, one JSON line per step.
 
     The folder is made if it is missing, and an existing file is continued. Any number of threads and
-    processes may log to it. By default each step is in the file when :meth:`log_step` returns, and
-    ``kill -9`` does not lose it; ``durability="synced"`` waits for the disk, ``"buffered"`` returns at once
-    and has at most 200 ms at stake.
+    processes may log to it. ``durability`` says what :meth:`log_step` waits for:
 
-    Values may be numbers of Python, numpy, torch or jax, truth values, text, lists and dicts. NaN and the
-    infinities read as null in ``metrics``, and stand by name in ``non_finite`` beside it. A disk that
-    fails ends no training: what could not be kept is said once and counted in run.json.
+    - "immediate" (the default): the line is in the file, and ``kill -9`` does not lose it;
+    - "synced": the line is on the disk, and a power cut does not lose it;
+    - "buffered": nothing; the line is in the file at most 200 ms later.
 
-    Raises ``OSError`` if the folder cannot be made or written, ``ValueError`` for another durability.
+    A value is a number (a Python number, or a scalar of NumPy, PyTorch or JAX), a bool, a string, None, a list
+    or a dict; anything else is logged as its text. NaN and the infinities are null in ``metrics``, and the
+    field ``non_finite`` of the same line names them. A failing disk does not stop training: lines that cannot
+    be written are reported once on stderr and counted in run.json.
+
+    Raises ``OSError`` if the folder cannot be made or written, ``ValueError`` for an unknown durability.
 
     >>> import tempfile
     >>> folder = tempfile.mkdtemp()
@@ -48,7 +51,7 @@ class MetricsLogger(_native.Metrics):
         self.output_dir = Path(output_dir)
         #: The file that is appended to.
         self.metrics_file = self.output_dir / "metrics.jsonl"
-        # A copy for Weights & Biases is a Trainer's to ask for.
+        # Only a Trainer has the setting for a Weights & Biases log.
         logging = {"durability": durability, "log_to_wandb": False}
         self._open(open_run(self.output_dir, str(experiment_name), logging))
 
@@ -63,9 +66,11 @@ class MetricsLogger(_native.Metrics):
         return logger
 
     def get_metrics_history(self) -> list[dict[str, Any]]:
-        """Every entry, in file order: steps and epoch summaries. Damaged lines are left out.
+        """All entries, steps and epoch summaries, in file order. Damaged lines are left out.
 
-        Raises ``OSError`` if the file cannot be read.
+        An entry is a line of the file as a dict: ``timestamp``, ``epoch``, and ``step`` and ``metrics`` or
+        ``summary``; ``attempt`` after a restart, and ``non_finite`` where a number was not finite. Raises
+        ``OSError`` if the file cannot be read.
 
         >>> import tempfile
         >>> metrics = MetricsLogger("tiny-lm", tempfile.mkdtemp())
@@ -77,10 +82,11 @@ class MetricsLogger(_native.Metrics):
         return self._read(None)
 
     def get_metrics_for_steps(self, start: int, end: int) -> list[dict[str, Any]]:
-        """The entries of the steps from ``start`` to ``end``, both included; 0 or more.
+        """The entries of steps ``start`` to ``end``, both included.
 
-        Of a step that was logged again after a restart it is the latest. Raises ``OSError`` if the file
-        cannot be read.
+        A step that a later attempt repeated has the entries of that attempt only. Raises ``OSError`` if the
+        file cannot be read, ``ValueError`` if ``start`` is greater than ``end``, and ``OverflowError`` if one
+        of them is negative.
 
         >>> import tempfile
         >>> metrics = MetricsLogger("tiny-lm", tempfile.mkdtemp())
@@ -92,10 +98,11 @@ class MetricsLogger(_native.Metrics):
         return self._read((start, end))
 
     def compute_statistics(self, name: str) -> dict[str, float]:
-        """``count``, ``mean``, ``min``, ``max`` and ``std`` (n − 1) of one metric.
+        """``count``, ``mean``, ``min``, ``max`` and ``std`` of a metric, over its finite numbers.
 
-        Only finite numbers count. They are kept while logging: nothing is read again. A metric that was
-        never logged has count 0.
+        ``std`` is the sample standard deviation (n − 1); it is 0 for one number. All are 0 for a metric that
+        has none. An open logger updates them at each step, so that this reads the file only once. Raises
+        ``OSError`` if the file cannot be read.
 
         >>> import tempfile
         >>> metrics = MetricsLogger("tiny-lm", tempfile.mkdtemp())
@@ -105,13 +112,13 @@ class MetricsLogger(_native.Metrics):
         {'count': 3, 'mean': 2.0, 'min': 1.0, 'max': 3.0, 'std': 1.0}
         """
         if self._run is None:
-            found = _native.read_statistics(self.output_dir, name)
+            values = _native.read_statistics(self.output_dir, name)
         else:
-            found = self._statistics(name)
-        return dict(zip(("count", "mean", "min", "max", "std"), found, strict=True))
+            values = self._statistics(name)
+        return dict(zip(("count", "mean", "min", "max", "std"), values, strict=True))
 
     def flush(self) -> None:
-        """Write what ``durability="buffered"`` holds back.
+        """Write the lines that are still buffered.
 
         >>> import tempfile
         >>> metrics = MetricsLogger("tiny-lm", tempfile.mkdtemp(), durability="buffered")
@@ -124,10 +131,9 @@ class MetricsLogger(_native.Metrics):
             self._run.flush()
 
     def close(self) -> None:
-        """Write what is buffered and let go of the run folder. Reading still works afterwards.
+        """Write what is buffered and release the run folder. The metrics can still be read afterwards.
 
-        The run ends when the last logger that shares the folder is closed. Logging raises ``ValueError``
-        from then on.
+        Logging then raises ``ValueError``. The run ends when the last logger that shares it is closed.
 
         >>> import tempfile
         >>> metrics = MetricsLogger("tiny-lm", tempfile.mkdtemp())
@@ -163,7 +169,7 @@ class MetricsLogger(_native.Metrics):
         return entries
 
 
-# doctest finds no examples in native methods by itself.
+# doctest does not look for examples in native methods.
 __test__ = {
     "log_step": MetricsLogger.log_step.__doc__,
     "log_epoch_summary": MetricsLogger.log_epoch_summary.__doc__,

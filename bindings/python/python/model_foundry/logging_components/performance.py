@@ -1,4 +1,4 @@
-"""Timings of named blocks, and memory."""
+"""Timings of named blocks, and memory samples."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from model_foundry.logging_components.structured import StructuredLogger
 
 
 class PerformanceLogger:
-    """Times named blocks by the monotonic clock and samples memory.
+    """Times named blocks with the monotonic clock, and samples memory.
 
-    ``logger`` is a :class:`StructuredLogger` or a standard logger. Where it is a Trainer's, timings and
-    samples are also kept in performance.jsonl of the run.
+    ``logger`` is a :class:`StructuredLogger` or a standard logger. If it is the structured logger of a
+    :class:`~model_foundry.trainer.Trainer`, timings and samples are also recorded in performance.jsonl.
 
-    :attr:`timers` has the samples by name, in seconds. It is a plain dict that may be changed: the
-    statistics and the report are of what it holds.
+    :attr:`timers` is a plain dict that may be changed: statistics and reports are computed from its current
+    contents.
 
-    A timer on the host measures the launch of what runs on a GPU: measure that with CUDA events, and
-    :meth:`record` it.
+    A block measures only the launch of work on a GPU, which runs asynchronously. Measure the work itself with
+    CUDA events, and pass its duration to :meth:`record`.
 
     >>> import logging
     >>> performance = PerformanceLogger(logging.getLogger("train"))
@@ -37,14 +37,15 @@ class PerformanceLogger:
 
     def __init__(self, logger: StructuredLogger | logging.Logger) -> None:
         self.logger = logger
-        #: Samples by name, in seconds.
+        #: The samples of each name, in seconds.
         self.timers: dict[str, list[float]] = {}
         self._run = logger._run if isinstance(logger, StructuredLogger) else None
 
     def time_block(self, name: str, log_level: int = logging.DEBUG) -> TimedBlock:
         """Time a ``with`` block, and log "<name> completed in 0.0500s" at ``log_level``.
 
-        A block that fails is timed too ("failed after"), and its exception goes on.
+        A block that raises is timed too and logged as "<name> failed after 0.0500s"; its exception is passed
+        on. ``log_level`` is a number of the logging module.
 
         >>> import logging
         >>> performance = PerformanceLogger(logging.getLogger("train"))
@@ -56,9 +57,9 @@ class PerformanceLogger:
         return TimedBlock(self, name, log_level)
 
     def record(self, name: str, seconds: float) -> None:
-        """Keep a duration that was measured elsewhere, in seconds, 0 or more.
+        """Record a duration that was measured elsewhere, in seconds.
 
-        Raises ``ValueError`` for anything else.
+        Raises ``ValueError`` if it is negative, NaN or infinite.
 
         >>> import logging
         >>> performance = PerformanceLogger(logging.getLogger("train"))
@@ -66,12 +67,13 @@ class PerformanceLogger:
         >>> performance.timers
         {'kernel': [0.25]}
         """
-        self._keep(name, float(seconds), None, failed=False)
+        self._add_sample(name, float(seconds), None, failed=False)
 
     def get_timing_statistics(self, name: str) -> dict[str, float]:
-        """``count``, ``mean``, ``min``, ``max`` and ``std`` (n − 1; 0 for one sample), in seconds.
+        """``count``, ``mean``, ``min``, ``max`` and ``std`` of a name's samples in :attr:`timers`, in seconds.
 
-        Of the samples that :attr:`timers` holds. An unknown name has count 0, and 0 for all others.
+        ``std`` is the sample standard deviation (n − 1); it is 0 for one sample. All are 0 for a name without
+        samples.
 
         >>> import logging
         >>> performance = PerformanceLogger(logging.getLogger("train"))
@@ -79,15 +81,20 @@ class PerformanceLogger:
         >>> performance.get_timing_statistics("forward")
         {'count': 3, 'mean': 2.0, 'min': 1.0, 'max': 3.0, 'std': 1.0}
         """
-        found = _native.statistics(self.timers.get(name, []))
-        return dict(zip(("count", "mean", "min", "max", "std"), found, strict=True))
+        values = _native.statistics(self.timers.get(name, []))
+        return dict(zip(("count", "mean", "min", "max", "std"), values, strict=True))
 
     def log_memory_usage(self, step: int | None = None) -> dict[str, Any]:
         """Sample the memory of this process, of the machine and of each GPU, and log it at INFO.
 
-        Returns the figures in bytes. Where PyTorch uses CUDA, ``torch_allocated`` and ``torch_reserved``
-        of each GPU are those of its allocator; the rest is the driver's. What cannot be told is left out,
-        or says why.
+        Returns the figures, in bytes: ``process_resident``, ``process_virtual``, ``machine_total``,
+        ``machine_used``, ``machine_available``, and ``gpus``, a list with a dict for each GPU: ``index``,
+        ``uuid``, ``name``, and ``total``, ``used``, ``free``, ``reserved`` and ``process`` as reported by the
+        driver. ``process`` is None if the driver does not report it.
+
+        If PyTorch uses CUDA, its GPUs also have ``torch_allocated`` and ``torch_reserved``, as reported by its
+        allocator. Figures that are unavailable are left out, and ``memory_unavailable``, ``gpu_unavailable`` or
+        ``torch_unavailable`` gives the reason.
 
         >>> import logging
         >>> PerformanceLogger(logging.getLogger("train")).log_memory_usage()["process_resident"] > 0
@@ -101,11 +108,11 @@ class PerformanceLogger:
             messages += torch_messages
         context = figures if step is None else {"step": step, **figures}
         for message in messages:
-            self._say(logging.INFO, message, context)
+            self._log(logging.INFO, message, context)
         return figures
 
     def reset_timers(self) -> None:
-        """Forget the timings; performance.jsonl keeps them.
+        """Clear the timings. performance.jsonl stays as it is.
 
         >>> import logging
         >>> performance = PerformanceLogger(logging.getLogger("train"))
@@ -119,10 +126,10 @@ class PerformanceLogger:
             _native.reset_timers(self._run)
 
     def export_timing_report(self, path: str | os.PathLike[str]) -> None:
-        """Write every operation's statistics to a JSON file, whole or not at all.
+        """Write the statistics of every name, in seconds, to a JSON file.
 
-        Raises ``OSError`` if it cannot be written, ``ValueError`` if :attr:`timers` holds a sample that is
-        no number of seconds.
+        The file is replaced as a whole: an earlier report stays if this fails. Raises ``OSError`` if the file
+        cannot be written, ``ValueError`` if a sample in :attr:`timers` is negative, NaN or infinite.
 
         >>> import json, logging, tempfile
         >>> performance = PerformanceLogger(logging.getLogger("train"))
@@ -141,7 +148,7 @@ class PerformanceLogger:
                 file.write(report)
                 file.flush()
                 os.fsync(file.fileno())
-            # mkstemp's file is its maker's alone; a report is for whoever may read a new file.
+            # mkstemp makes a file that only its owner may read; give it the permissions of a new file.
             mask = os.umask(0)
             os.umask(mask)
             os.chmod(temporary, 0o666 & ~mask)
@@ -150,22 +157,22 @@ class PerformanceLogger:
             os.unlink(temporary)
             raise
 
-    def _keep(self, name: str, seconds: float, level: int | None, *, failed: bool) -> None:
+    def _add_sample(self, name: str, seconds: float, level: int | None, *, failed: bool) -> None:
         name = str(name)
         message = None
         if self._run is not None:
             message = _native.record_block(self._run, name, seconds, failed)
-        elif level is None or self._listened_to(level):
+        elif level is None or self._is_enabled_for(level):
             message = _native.finished(name, seconds, failed)
         self.timers.setdefault(name, []).append(seconds)
         if level is not None and message is not None:
-            self._say(level, message, {"seconds": seconds})
+            self._log(level, message, {"seconds": seconds})
 
-    def _listened_to(self, level: int) -> bool:
+    def _is_enabled_for(self, level: int) -> bool:
         logger = self.logger.logger if isinstance(self.logger, StructuredLogger) else self.logger
         return logger.isEnabledFor(level)
 
-    def _say(self, level: int, message: str, context: dict[str, Any]) -> None:
+    def _log(self, level: int, message: str, context: dict[str, Any]) -> None:
         if isinstance(self.logger, StructuredLogger):
             self.logger.log_structured(level, message, **context)
         else:
@@ -173,7 +180,7 @@ class PerformanceLogger:
 
 
 class TimedBlock:
-    """A block that is being timed: what :meth:`PerformanceLogger.time_block` gives."""
+    """A block that is being timed. :meth:`PerformanceLogger.time_block` returns it."""
 
     __slots__ = ("_began", "_level", "_name", "_performance", "seconds")
 
@@ -182,7 +189,7 @@ class TimedBlock:
         self._name = name
         self._level = level
         self._began = 0
-        #: What the block took, in seconds; none as long as it runs.
+        #: The block's duration in seconds; None until the block ends.
         self.seconds: float | None = None
 
     def __enter__(self) -> TimedBlock:
@@ -196,11 +203,11 @@ class TimedBlock:
         traceback: TracebackType | None,
     ) -> None:
         self.seconds = (time.perf_counter_ns() - self._began) / 1e9
-        self._performance._keep(self._name, self.seconds, self._level, failed=error is not None)
+        self._performance._add_sample(self._name, self.seconds, self._level, failed=error is not None)
 
 
 def _add_torch(figures: dict[str, Any]) -> list[str]:
-    """Add what PyTorch's allocator holds, where it uses CUDA; it in sentences."""
+    """Add the figures of PyTorch's allocator, if PyTorch uses CUDA, and return a message for each GPU."""
     torch = sys.modules.get("torch")
     try:
         if torch is None or not torch.cuda.is_initialized():
@@ -222,6 +229,6 @@ def _add_torch(figures: dict[str, Any]) -> list[str]:
                 f"(GPU {index}: {properties.name})"
             )
         return messages
-    except Exception as error:  # a driver that fails is no reason to end a training
+    except Exception as error:  # a failing driver must not stop training
         figures["torch_unavailable"] = f"{type(error).__name__}: {error}"
         return []

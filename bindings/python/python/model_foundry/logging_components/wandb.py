@@ -1,4 +1,4 @@
-"""Weights & Biases, where it is installed."""
+"""Weights & Biases, if it is installed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 
 
 class WandBLogger:
-    """Forwards to the ``wandb`` package when it is installed.
+    """Forwards to the ``wandb`` package, and never stops training.
 
-    Where it is absent, or fails, that is said once as a warning, and training goes on: every method then
-    does nothing. ``enabled=False`` does nothing from the start, without a word.
+    If the package is missing or cannot start, this warns and every method does nothing. If a later call
+    fails, it is ignored; only the first failure is warned about. With ``enabled=False`` every method does
+    nothing, without a warning. ``project``, ``name``, ``config``, ``entity`` and ``tags`` are those of
+    ``wandb.init``.
 
     >>> logger = WandBLogger("project", "run", {"lr": 3e-4}, enabled=False)
     >>> logger.log_metrics(1, {"loss": 2.5})
@@ -30,18 +32,18 @@ class WandBLogger:
     ) -> None:
         self.project = project
         self.name = name
-        #: Whether records go anywhere.
+        #: Whether calls are forwarded.
         self.enabled = enabled
-        #: The run of the ``wandb`` package; none where there is none.
+        #: The run of the ``wandb`` package; None if it has not started.
         self.run: Any = None
         self._wandb: Any = None
-        self._said = False
+        self._warned = False
         if enabled:
             try:
                 import wandb
             except ImportError:
                 self.enabled = False
-                self._say("the wandb package is not installed (pip install wandb)")
+                self._warn_once("the wandb package is not installed (pip install wandb)")
                 return
             self._wandb = wandb
             self.run = self._try(
@@ -63,7 +65,7 @@ class WandBLogger:
         self._forward(lambda: self.run.log(dict(metrics), step=step))
 
     def log_system_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log metrics of the machine, under ``system/``.
+        """Log metrics of the machine. Each name is prefixed with ``system/``.
 
         >>> WandBLogger("project", "run", {}, enabled=False).log_system_metrics({"gpu_memory_gb": 71.5}, step=10)
         """
@@ -71,7 +73,9 @@ class WandBLogger:
         self._forward(lambda: self.run.log(named, step=step))
 
     def watch_model(self, model: Any, log: str = "gradients", log_freq: int = 100) -> None:
-        """Log a model's gradients or parameters every ``log_freq`` steps.
+        """Log a model's gradients or parameters every ``log_freq`` batches.
+
+        ``log`` is "gradients", "parameters" or "all".
 
         >>> WandBLogger("project", "run", {}, enabled=False).watch_model(None, log="all", log_freq=1000)
         """
@@ -109,7 +113,7 @@ class WandBLogger:
     def log_image(
         self, name: str, image: Any, caption: str | None = None, step: int | None = None
     ) -> None:
-        """Log an image: a path, an array, a PIL image.
+        """Log an image: a path, an array or a PIL image.
 
         >>> WandBLogger("project", "run", {}, enabled=False).log_image("attention", "attention.png", caption="layer 3")
         """
@@ -125,7 +129,7 @@ class WandBLogger:
         self._forward(lambda: self.run.log({name: self._wandb.Histogram(values)}, step=step))
 
     def alert(self, title: str, text: str, level: str = "INFO") -> None:
-        """Send an alert; the level is INFO, WARN or ERROR.
+        """Send an alert. ``level`` is INFO, WARN or ERROR.
 
         >>> WandBLogger("project", "run", {}, enabled=False).alert("loss is NaN", "at step 10", level="ERROR")
         """
@@ -136,7 +140,7 @@ class WandBLogger:
         )
 
     def finish(self, exit_code: int | None = None) -> None:
-        """End the run; later calls do nothing.
+        """End the run. Later calls do nothing.
 
         >>> WandBLogger("project", "run", {}, enabled=False).finish(exit_code=0)
         """
@@ -144,7 +148,7 @@ class WandBLogger:
         self.enabled = False
 
     def get_run_url(self) -> str | None:
-        """Where the run can be seen; none where it cannot.
+        """The web address of the run; None if it has none.
 
         >>> WandBLogger("project", "run", {}, enabled=False).get_run_url() is None
         True
@@ -153,7 +157,7 @@ class WandBLogger:
         return None if url is None else str(url)
 
     def summary(self, metrics: Mapping[str, Any]) -> None:
-        """Set the run's summary.
+        """Set values in the run's summary.
 
         >>> WandBLogger("project", "run", {}, enabled=False).summary({"best_val_loss": 1.9})
         """
@@ -165,13 +169,13 @@ class WandBLogger:
     def _try(self, call: Callable[[], Any]) -> Any:
         try:
             return call()
-        except Exception as error:  # whatever a tracker does, training goes on
-            self._say(f"{type(error).__name__}: {error}")
+        except Exception as error:  # a failing tracker must not stop training
+            self._warn_once(f"{type(error).__name__}: {error}")
             return None
 
-    def _say(self, problem: str) -> None:
-        if not self._said:
-            self._said = True
+    def _warn_once(self, problem: str) -> None:
+        if not self._warned:
+            self._warned = True
             warnings.warn(
-                f"Weights & Biases does not log: {problem}; training goes on without it", stacklevel=4
+                f"cannot log to Weights & Biases: {problem}; training continues without it", stacklevel=4
             )
