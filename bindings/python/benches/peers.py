@@ -1,11 +1,11 @@
-"""What logging a step costs, beside what people use today.
+"""What logging a step costs, compared with other libraries.
 
     pip install ./bindings/python -r bindings/python/benches/requirements.txt
     python bindings/python/benches/peers.py
 
-Every contender logs the same five scalars with a step, an epoch and a timestamp, to a file in the same
-folder, in turns of a thousand calls, so that what else the machine does hits all of them. The figures are
-percentiles of the single calls, the clock's own cost (about 0.05 µs) included.
+Each contender logs the same five scalars with a step, an epoch and a timestamp, to files in the same folder.
+They take turns of a thousand calls, so that other load on the machine affects all of them. The figures are
+percentiles of single calls, and include the cost of the clock (about 0.05 µs).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def of_model_foundry(durability: str) -> Callable[[Path], Log]:
 
 
 def orjson_write(folder: Path) -> Log:
-    """The fastest by hand: orjson writes the datetime, and the descriptor is kept."""
+    """The fastest way by hand: orjson formats the datetime, and the file stays open."""
     import orjson
 
     write, dumps, now, utc = os.write, orjson.dumps, datetime.datetime.now, datetime.timezone.utc
@@ -141,7 +141,7 @@ def with_trackio(folder: Path) -> Log:
 CONTENDERS: dict[str, Callable[[Path], Log]] = {
     "model_foundry": of_model_foundry("immediate"),
     'model_foundry, durability="buffered"': of_model_foundry("buffered"),
-    "os.write(fd, orjson.dumps(…)), descriptor kept": orjson_write,
+    "os.write(fd, orjson.dumps(…)), file kept open": orjson_write,
     "open('a'), json.dumps, close": open_json_close,
     "logging + json.dumps": stdlib_logging,
     "structlog": with_structlog,
@@ -171,7 +171,7 @@ def run(calls: int, folder: Path) -> tuple[dict[str, list[int]], dict[str, str]]
         try:
             logs[name] = start(own)
             measure(logs[name], 0, 100)
-        except Exception as error:  # a peer that is absent or broken is no reason to measure none
+        except Exception as error:  # measure the others if one is missing or broken
             logs.pop(name, None)
             missing[name] = f"{type(error).__name__}: {error}".splitlines()[0]
     samples: dict[str, list[int]] = {name: [] for name in logs}
@@ -183,10 +183,10 @@ def run(calls: int, folder: Path) -> tuple[dict[str, list[int]], dict[str, str]]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--calls", type=int, default=CALLS, help="how many each (default: 20000)")
+    parser.add_argument("--calls", type=int, default=CALLS, help="calls of each contender (default: 20000)")
     parser.add_argument("--folder", type=Path, help="where to write (default: a temporary folder)")
     parser.add_argument(
-        "--long", action="store_true", help="numbers of 16 and 17 digits in place of rounded ones"
+        "--long", action="store_true", help="log numbers of 16 and 17 digits instead of rounded ones"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
@@ -213,7 +213,7 @@ def main() -> None:
     else:
         print_table(machine, rows, missing)
     sys.stdout.flush()
-    # Some peers leave threads and processes that would end late, or not at all.
+    # Some contenders leave threads and processes that would delay the exit, or prevent it.
     os._exit(0)
 
 
@@ -229,7 +229,7 @@ def print_table(
         f"\nPython {machine['python']}, {machine['system']}, {machine['processors']} processors, "
         f"{machine['date']}, {machine['calls']} calls each, {machine['numbers']} numbers\n"
     )
-    print("| | p50 | p99 | against model_foundry |")
+    print("| | p50 | p99 | relative to model_foundry |")
     print("|---|--:|--:|--:|")
     for row in rows:
         print(
@@ -237,7 +237,7 @@ def print_table(
             f"| {row['ratio']:.2f} × |"
         )
     for name, reason in missing.items():
-        print(f"\n{name} was left out: {reason}")
+        print(f"\nnot measured: {name} ({reason})")
 
 
 if __name__ == "__main__":
