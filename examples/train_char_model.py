@@ -1,33 +1,33 @@
 #!/usr/bin/env python3
-"""Train a small character-level language model, with the standard library alone.
+"""Train a small character-level language model with only the standard library.
 
 The model is the neural probabilistic language model of Bengio et al. (2003),
-with characters in the place of words.  It sees the last few characters and says
-how likely each character is to come next:
+with characters instead of words.  It sees the last few characters and predicts how
+likely each character is to come next:
 
-    x = [E[c1], E[c2], ..., E[cn]]        embeddings of the context, side by side
+    x = [E[c1], E[c2], ..., E[cn]]        embeddings of the context, concatenated
     h = tanh(W1 x + b1)                   one hidden layer
     p = softmax(W2 h + b2)                a probability for each next character
 
 It is trained on the cross-entropy loss by minibatch Adam, with hand-written
-backpropagation.  Everything that a larger trainer does is here in small: a
-held-out part of the text, gradient clipping, a learning-rate schedule, atomic
+backpropagation.  It does what a larger trainer does, on a small scale: validation on
+a held-out part of the text, gradient clipping, a learning-rate schedule, atomic
 checkpoints, an exact resume, and an orderly stop on a signal.
 
-It prints the plain lines that most trainers print, and knows nothing of
-model-foundry.  To have the run recorded, start it under the program:
+It prints plain lines, as most trainers do, and does not use model-foundry.  To record
+the run, start it under the program:
 
     model-foundry run -- python3 examples/train_char_model.py
 
 Useful variations:
 
     --steps 200                   a shorter run
-    --fail-at 120                 raise an error at step 120, to see it captured
-    --resume                      go on from the newest checkpoint
+    --fail-at 120                 raise an error at step 120, to see it recorded
+    --resume                      continue from the newest checkpoint
     --resume PATH                 ... from this checkpoint file, or folder of them
 
-The same seed and options print the same losses on the same Python, and a run
-that was stopped and resumed ends exactly where an unbroken one would have.
+With the same Python, seed and options it prints the same losses, and a run that was
+stopped and resumed ends with exactly the same model as an uninterrupted one.
 
 References:
     Bengio et al. 2003, "A Neural Probabilistic Language Model"
@@ -61,23 +61,23 @@ DATA_DIR = Path(__file__).resolve().parent / "data"
 
 # The shape of the model.
 CONTEXT = 5  # characters that the model sees
-EMBEDDING = 10  # numbers that stand for each of them
+EMBEDDING = 10  # numbers in the embedding of each character
 HIDDEN = 64  # units in the hidden layer
 
 # How it is trained.
 WARMUP_STEPS = 40
-FINAL_LEARNING_RATE = 0.05  # at the end of the schedule, as a share of the peak
+FINAL_LEARNING_RATE = 0.05  # at the end of the schedule, as a fraction of the peak
 MAX_GRADIENT_NORM = 1.5
 ADAM_BETA1, ADAM_BETA2, ADAM_EPSILON = 0.9, 0.99, 1e-8
 
-# How it is watched.
+# How it is validated and saved.
 HELD_OUT_SHARE = 0.1
-VALIDATION_SIZE = 400  # held-out characters that are predicted each time
+VALIDATION_SIZE = 400  # held-out characters that each validation predicts
 VALIDATE_EVERY = 100
 CHECKPOINT_EVERY = 200
-CHECKPOINTS_KEPT = 3
+RETAINED_CHECKPOINTS = 3
 
-# What --resume takes from the checkpoint unless the command line says otherwise.
+# Options that --resume takes from the checkpoint if the command line does not give them.
 DEFAULTS = {"steps": 700, "batch_size": 32, "seed": 1, "learning_rate": 0.01}
 
 
@@ -100,12 +100,12 @@ class Batch(NamedTuple):
 
 
 def load_corpus() -> Corpus:
-    """Read every text in the data folder; keep the end of it for validation."""
+    """Read every text in the data folder, and hold out the end for validation."""
     files = sorted(DATA_DIR.glob("*.txt"))
     if not files:
         raise FileNotFoundError(f"no .txt file in {DATA_DIR}")
     text = "\n\n".join(file.read_text(encoding="utf-8") for file in files)
-    # A line break inside a paragraph is a matter of page width: make it a space.
+    # A line break inside a paragraph only wraps the text: replace it with a space.
     paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
     text = "\n".join(paragraphs)
 
@@ -117,7 +117,7 @@ def load_corpus() -> Corpus:
 
 
 def batch_at(ids: Sequence[int], positions: Sequence[int]) -> Batch:
-    """The examples whose targets stand at `positions` in the text."""
+    """The examples whose targets are at `positions` in the text."""
     return Batch(
         contexts=[list(ids[position - CONTEXT : position]) for position in positions],
         targets=[ids[position] for position in positions],
@@ -127,8 +127,8 @@ def batch_at(ids: Sequence[int], positions: Sequence[int]) -> Batch:
 class TrainingBatches:
     """Minibatches drawn without replacement, in a new order in each epoch.
 
-    A batch depends on the seed and the step alone, never on the batches before it,
-    so that a resumed run sees the very batches that an unbroken one would have seen.
+    A batch depends only on the seed and the step, not on the batches before it, so that
+    a resumed run sees the same batches as an uninterrupted one.
     """
 
     def __init__(self, ids: Sequence[int], batch_size: int, seed: int) -> None:
@@ -137,7 +137,7 @@ class TrainingBatches:
         self.seed = seed
         self.per_epoch = (len(ids) - CONTEXT) // batch_size
         if self.per_epoch == 0:
-            raise ValueError(f"a batch of {batch_size} is larger than the text")
+            raise ValueError(f"the text is too short for --batch-size {batch_size}: use fewer")
         self.order: List[int] = []
         self.order_epoch = -1
 
@@ -154,7 +154,7 @@ class TrainingBatches:
 
 
 def validation_batch(held_out: Sequence[int]) -> Batch:
-    """The same evenly spread examples each time, so that the losses compare."""
+    """The same evenly spread examples each time, so that the losses are comparable."""
     available = len(held_out) - CONTEXT
     count = min(VALIDATION_SIZE, available)
     return batch_at(held_out, [CONTEXT + i * available // count for i in range(count)])
@@ -170,9 +170,9 @@ def transpose(a: Matrix) -> List[Tuple[float, ...]]:
 def times_transposed(a: Sequence[Sequence[float]], b: Sequence[Sequence[float]]) -> Matrix:
     """A Bᵀ: the dot product of each row of A with each row of B.
 
-    Nearly all of the time goes here.  Every product that the model needs is put in
-    this form because `sum(map(mul, row, other))` is the fastest dot product that plain
-    Python has: the loop over its numbers runs in C, with no bytecode for each of them.
+    Nearly all of the time is spent here.  Every product that the model needs has this
+    form, because `sum(map(mul, row, other))` is the fastest dot product in plain Python:
+    its loop over the numbers runs in C.
     """
     return [[sum(map(mul, row, other)) for other in b] for row in a]
 
@@ -190,7 +190,7 @@ def column_sums(a: Matrix) -> Vector:
 
 
 class Activations(NamedTuple):
-    """What the forward pass leaves behind for the backward pass, a row per example."""
+    """The results of the forward pass that the backward pass needs, a row per example."""
 
     inputs: Matrix
     hidden: Matrix
@@ -245,7 +245,7 @@ def forward(parameters: Parameters, contexts: List[List[int]]) -> Activations:
 
 def cross_entropy(probabilities: Matrix, targets: List[int]) -> float:
     """The mean of -ln p(target), in nats per character."""
-    # The smallest float stands in for a probability that has underflowed to zero.
+    # The smallest float replaces a probability that has underflowed to zero.
     tiny = sys.float_info.min
     losses = [-math.log(max(row[target], tiny)) for row, target in zip(probabilities, targets)]
     return sum(losses) / len(losses)
@@ -278,7 +278,7 @@ def backward(parameters: Parameters, batch: Batch, activations: Activations) -> 
 
 
 def embedding_gradient(embedding: Matrix, contexts: List[List[int]], d_inputs: Matrix) -> Matrix:
-    """Give each slice of the input's gradient back to the character it came from."""
+    """Add each slice of the input's gradient to the gradient of its character."""
     gradient = [[0.0] * EMBEDDING for _ in embedding]
     for context, d_row in zip(contexts, d_inputs):
         for place, character in enumerate(context):
@@ -287,11 +287,11 @@ def embedding_gradient(embedding: Matrix, contexts: List[List[int]], d_inputs: M
     return gradient
 
 
-# --- Optimiser -----------------------------------------------------------------------
+# --- Optimizer -----------------------------------------------------------------------
 
 
 def learning_rate_at(step: int, steps: int, peak: float) -> float:
-    """A linear warm-up to `peak`, then half a cosine down to a share of it."""
+    """A linear warm-up to `peak`, then half a cosine period down to a fraction of it."""
     warmup = min(WARMUP_STEPS, max(1, steps // 4))
     if step <= warmup:
         return peak * step / warmup
@@ -301,7 +301,7 @@ def learning_rate_at(step: int, steps: int, peak: float) -> float:
 
 
 def gradient_norm(gradient: Parameters) -> float:
-    """The Euclidean norm of all the gradients, taken as one long vector."""
+    """The Euclidean norm of all gradients, as one long vector."""
     return math.sqrt(sum(sum(map(mul, row, row)) for rows in gradient.values() for row in rows))
 
 
@@ -315,15 +315,15 @@ class Adam:
     def update(
         self, parameters: Parameters, gradient: Parameters, norm: float, step: int, rate: float
     ) -> None:
-        """One step, in place.  `step` counts from 1."""
-        # Pascanu et al. 2013: where the norm is too large, scale it down to the limit.
+        """Make one step, in place.  `step` starts at 1."""
+        # Pascanu et al. 2013: scale the gradient down if its norm is above the limit.
         clip = min(1.0, MAX_GRADIENT_NORM / (norm + 1e-12))
-        # The paper's rearrangement at the end of its section 2: the two corrections
-        # for moments that began at zero are folded into the step size.
+        # As at the end of the paper's section 2, the step size includes the corrections
+        # of both moments, which are biased toward their initial value, zero.
         size = rate * math.sqrt(1 - ADAM_BETA2**step) / (1 - ADAM_BETA1**step)
         keep1, add1 = ADAM_BETA1, (1 - ADAM_BETA1) * clip
         keep2, add2 = ADAM_BETA2, (1 - ADAM_BETA2) * clip * clip
-        # Local names are quicker to reach than globals, and this is the second-busiest loop.
+        # Local names are faster than globals, and only the dot products take more time.
         sqrt, epsilon = math.sqrt, ADAM_EPSILON
 
         for name, rows in parameters.items():
@@ -350,11 +350,10 @@ class Settings(NamedTuple):
 def save_checkpoint(
     folder: Path, step: int, settings: Settings, alphabet: str, parameters: Parameters, adam: Adam
 ) -> None:
-    """Write all that a resume needs, whole or not at all.
+    """Write everything that a resume needs, atomically.
 
-    The text goes to a temporary name first and is then renamed, which replaces the
-    target in one step: a crash at any moment leaves no half-written checkpoint.
-    JSON keeps each float to its last bit.
+    The text is written to a temporary file, which then replaces the target in one step,
+    so that a crash never leaves a partial checkpoint.  JSON represents floats exactly.
     """
     state = {
         "step": step,
@@ -374,12 +373,12 @@ def save_checkpoint(
     os.replace(temporary, path)
     say(f"saved checkpoint {path}")
 
-    for old in checkpoints_in(folder)[:-CHECKPOINTS_KEPT]:
+    for old in checkpoints_in(folder)[:-RETAINED_CHECKPOINTS]:
         old.unlink()
 
 
 def checkpoints_in(folder: Path) -> List[Path]:
-    """Oldest first, by the time of writing: an earlier run may have left later steps."""
+    """By age, oldest first.  Not by step: an earlier run may have left later steps."""
     return sorted(folder.glob("step-*.json"), key=lambda file: (file.stat().st_mtime_ns, file))
 
 
@@ -399,18 +398,18 @@ def load_checkpoint(path: Path) -> Dict[str, Any]:
 
 
 class StopRequest:
-    """Remembers a SIGINT (Ctrl-C) or SIGTERM until the current step is done.
+    """Records a SIGINT (Ctrl-C) or SIGTERM until the current step is done.
 
-    An exception in the middle of an update would leave half of the parameters moved,
-    so the handler only takes a note.  A second signal ends the process at once.
+    An exception during an update would leave only some of the parameters updated, so
+    the handler only records the signal.  A second signal ends the process at once.
     """
 
     def __init__(self) -> None:
         self.signal: Optional[int] = None
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self.note)
+            signal.signal(number, self.record)
 
-    def note(self, number: int, _frame: Any) -> None:
+    def record(self, number: int, _frame: Any) -> None:
         self.signal = number
         signal.signal(number, signal.SIG_DFL)
 
@@ -419,7 +418,7 @@ class StopRequest:
 
 
 def say(line: str) -> None:
-    """Print a line and flush it: a pipe would otherwise hold it back."""
+    """Print a line and flush it, because Python buffers its output to a pipe."""
     print(line, flush=True)
 
 
@@ -429,10 +428,10 @@ def log_validation(parameters: Parameters, batch: Batch, step: int) -> None:
 
 
 class StepLog:
-    """Gathers steps, and prints one line for every few of them.
+    """Collects steps, and prints a line after every `every` of them.
 
-    The loss is their mean; the norm (before clipping) and the rate are the last ones.
-    Validation and checkpoints are left out of the speed.
+    The loss is the mean over these steps.  The norm (before clipping) and the learning
+    rate are those of the last step.  The speed excludes validation and checkpoints.
     """
 
     def __init__(self, settings: Settings, every: int) -> None:
@@ -461,10 +460,10 @@ class StepLog:
 
 
 def sample(parameters: Parameters, alphabet: str, seed: int, length: int = 400) -> str:
-    """Write text one character at a time, a little less freely than the model would."""
+    """Generate text, one character at a time."""
     rng = random.Random(f"sample {seed}")
-    temperature = 0.7
-    # Begin as if a paragraph had just ended.
+    temperature = 0.7  # below 1: likely characters are chosen more often than predicted
+    # The context of the first character is the end of a paragraph.
     ids = [alphabet.index("\n")] * CONTEXT
     for _ in range(length):
         [probabilities] = forward(parameters, [ids[-CONTEXT:]]).probabilities
@@ -487,7 +486,7 @@ def train(
     held_out = validation_batch(corpus.held_out)
     if resumed:
         if resumed["alphabet"] != corpus.alphabet:
-            raise ValueError("the checkpoint was made from a text with other characters")
+            raise ValueError("cannot resume: the checkpoint is of a text with other characters")
         done, parameters = resumed["step"], resumed["parameters"]
         adam = Adam(resumed["adam_first"], resumed["adam_second"])
     else:
@@ -499,7 +498,7 @@ def train(
         f" characters ({len(corpus.alphabet)} distinct, {len(corpus.held_out):,} more held out)"
     )
     if done >= settings.steps:
-        say(f"nothing to do: the checkpoint has all {done} steps; ask for more with --steps")
+        say(f"nothing to do: the checkpoint is at step {done}; use --steps to train further")
         return 0
 
     def save(step: int) -> None:
@@ -508,7 +507,7 @@ def train(
     log = StepLog(settings, log_every)
     for step in range(done + 1, settings.steps + 1):
         if step == fail_at:
-            raise RuntimeError(f"failing at step {step}, as --fail-at asked")
+            raise RuntimeError(f"failed at step {step}, as requested by --fail-at")
 
         started = time.perf_counter()
         batch = batches.at(step)
@@ -521,7 +520,7 @@ def train(
         log.add(step, batches.epoch(step), loss, norm, rate, time.perf_counter() - started)
 
         last = step == settings.steps
-        stopping = stop.signal  # read once, as it may change at any moment
+        stopping = stop.signal  # read once, because the handler may change it at any time
         if step % VALIDATE_EVERY == 0 or last:
             log_validation(parameters, held_out, step)
         if step % CHECKPOINT_EVERY == 0 or last or stopping:
@@ -530,7 +529,7 @@ def train(
             say(f"stopped by {signal.Signals(stopping).name} after step {step}")
             return 128 + stopping
 
-    say("a sample of what it writes:")
+    say("a sample of generated text:")
     for line in sample(parameters, corpus.alphabet, settings.seed).splitlines():
         say(textwrap.fill(line, 76, initial_indent="    ", subsequent_indent="    "))
     return 0
@@ -542,12 +541,12 @@ def train(
 def positive_int(text: str) -> int:
     value = int(text)
     if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
     return value
 
 
 def default_checkpoint_dir() -> Path:
-    """In the run's own folder where model-foundry names one; else under ./runs."""
+    """In the run folder if model-foundry names one, or else in ./runs."""
     return Path(os.environ.get("MODEL_FOUNDRY_RUN_DIR") or "runs") / "checkpoints"
 
 
@@ -572,15 +571,15 @@ def parse_arguments() -> argparse.Namespace:
         type=Path,
         const=True,
         metavar="PATH",
-        help="go on from a checkpoint (a file, or the newest in a folder; by default the"
-        " newest in the checkpoint folder), with its options where none are given",
+        help="continue from a checkpoint: a file, or the newest in a folder (by default the"
+        " checkpoint folder); its options apply unless they are given",
     )
-    add("--log-every", type=positive_int, default=10, help="steps to a line; default 10")
+    add("--log-every", type=positive_int, default=10, help="steps per line; default 10")
     add(
         "--fail-at",
         type=positive_int,
         metavar="STEP",
-        help="raise a RuntimeError at this step, to show how an error is captured",
+        help="raise a RuntimeError at this step, to show how an error is recorded",
     )
     return parser.parse_args()
 
@@ -596,7 +595,7 @@ def main() -> int:
         except FileNotFoundError as error:
             sys.exit(f"cannot resume: {error}")
 
-    # What the command line says, else what the checkpoint says, else the default.
+    # From the command line, or else from the checkpoint, or else the default.
     chosen = dict(DEFAULTS, **(resumed["settings"] if resumed else {}))
     for name in chosen:
         if getattr(arguments, name) is not None:

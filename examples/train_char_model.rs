@@ -1,16 +1,16 @@
 //! Train a small character-level language model that logs for itself.
 //!
-//! The model is that of train_char_model.py, which names its sources in full: the neural
-//! probabilistic language model of Bengio et al. (2003), with characters in the place of words. It
-//! sees the last few characters and says how likely each character is to come next:
+//! The model is that of train_char_model.py, which lists its sources: the neural probabilistic
+//! language model of Bengio et al. (2003), with characters instead of words. It sees the last few
+//! characters and predicts how likely each character is to come next:
 //!
-//!     x = [E[c1], E[c2], …, E[cn]]        embeddings of the context, side by side
+//!     x = [E[c1], E[c2], …, E[cn]]        embeddings of the context, concatenated
 //!     h = tanh(x W1 + b1)                 one hidden layer
 //!     p = softmax(h W2 + b2)              a probability for each next character
 //!
-//! The mathematics needs the standard library alone. The log needs model-foundry: `train`, where
-//! the two meet, comes first. The run is kept in runs/train_char_model_rs, or joins the run that
-//! `model-foundry run` began around it.
+//! The model needs only the standard library. `train` comes first, because only `main` and `train`
+//! use model-foundry. The run folder is runs/train_char_model_rs. Under `model-foundry run` the
+//! trainer joins the run of that program instead.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -26,7 +26,7 @@ use model_foundry::{Level, Run, fields};
 const TEXT: &str = include_str!("data/keeping_the_log.txt");
 
 const CONTEXT: usize = 8; // characters that the model sees
-const EMBEDDING: usize = 16; // numbers that stand for each of them
+const EMBEDDING: usize = 16; // numbers in the embedding of each character
 const HIDDEN: usize = 128; // units in the hidden layer
 
 const BATCH: usize = 64;
@@ -43,25 +43,25 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let settings = fields! { steps: options.steps, seed: options.seed };
-    // Under `model-foundry run` this joins the run that the program began.
+    // Under `model-foundry run` this joins that program's run.
     let run = Run::builder("train_char_model_rs").section("training", &settings).open();
     let run = run.unwrap_or_else(|error| {
-        eprintln!("the run cannot be logged: {error}");
+        eprintln!("cannot log the run: {error}");
         process::exit(1);
     });
     if let Err(error) = train(&run, &options) {
-        // A record that cannot be kept is counted by the run: there is nothing to do about it here.
+        // Ignored, because the run counts and reports a record that it cannot write.
         let _ = run.fail(error.as_ref(), &settings);
         return ExitCode::FAILURE;
     }
-    ExitCode::SUCCESS // a run that is dropped has completed
+    ExitCode::SUCCESS // dropping the run ends it as completed
 }
 
 fn train(run: &Run, options: &Options) -> Result<(), Box<dyn Error>> {
     let (logger, metrics, performance) = (run.logger("trainer"), run.metrics(), run.performance());
-    // Named once: the rows then travel as bare numbers.
+    // Named once, so that a row is only its numbers.
     let columns = metrics.columns(&["loss", "grad_norm", "learning_rate", "tokens_per_second"])?;
-    // How often is a matter of the configuration.
+    // The configuration says how often to log.
     let log_every = u64::from(run.config().log_metrics_every_n_steps);
     let validate_every = u64::from(run.config().log_detailed_metrics_every_n_steps);
     let memory_every = u64::from(run.config().log_memory_every_n_steps);
@@ -80,7 +80,7 @@ fn train(run: &Run, options: &Options) -> Result<(), Box<dyn Error>> {
 
     let mut epoch_losses = Vec::new();
     let mut losses = Vec::new(); // since the last row
-    let mut seconds = 0.0; // of training since then: validation and checkpoints are left out
+    let mut seconds = 0.0; // since the last row, without validation and checkpoints
     for step in 1..=steps {
         let started = Instant::now();
         let place = (step - 1) as usize % batches;
@@ -88,7 +88,7 @@ fn train(run: &Run, options: &Options) -> Result<(), Box<dyn Error>> {
             random.shuffle(&mut order);
         }
         if fail_at == Some(step) {
-            // Poisoned, to show how a failure is logged.
+            // Makes the loss NaN, to show how a failure is logged.
             parameters[0].fill(f32::NAN);
         }
 
@@ -147,7 +147,7 @@ fn train(run: &Run, options: &Options) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The loss is no number any more.
+/// The loss is not finite.
 #[derive(Debug)]
 struct Diverged {
     step: u64,
@@ -162,8 +162,8 @@ impl fmt::Display for Diverged {
 
 impl Error for Diverged {}
 
-/// Save the parameters and Adam's moments, whole or not at all: the rename replaces the checkpoint
-/// before this in one step.
+/// Save the parameters and Adam's moments, atomically: the rename replaces the previous checkpoint
+/// in one step.
 fn save(folder: &Path, state: [&Parameters; 3]) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let mut file = BufWriter::new(File::create(folder.join("latest.tmp"))?);
@@ -179,7 +179,7 @@ fn save(folder: &Path, state: [&Parameters; 3]) -> io::Result<()> {
 /// E, W1, b1, W2 and b2, row by row. A gradient, and each of Adam's moments, has the same shape.
 type Parameters = [Vec<f32>; 5];
 
-/// What the forward pass finds, with what the backward pass needs of it: a row for each example.
+/// The results of the forward pass that the backward pass needs, a row per example, and the loss.
 struct Activations {
     inputs: Vec<f32>,
     hidden: Vec<f32>,
@@ -188,7 +188,8 @@ struct Activations {
 }
 
 /// Weights of variance 1/fan-in (after Glorot & Bengio 2010), and biases of zero. The output layer
-/// starts ten times smaller: the first guess is close to uniform, the first loss to ln(characters).
+/// starts ten times smaller, so that the first prediction is close to uniform and the first loss
+/// close to ln(characters).
 fn initial_parameters(characters: usize, random: &mut Random) -> Parameters {
     let inputs = CONTEXT * EMBEDDING;
     let mut uniform = |fan_in: usize, size: usize, scale: f64| -> Vec<f32> {
@@ -244,14 +245,14 @@ fn backward(parameters: &Parameters, batch: &Batch, activations: Activations) ->
     let mut d_hidden = affine_backward(&activations.hidden, w2, &d_logits, d_w2, d_b2);
     d_hidden.iter_mut().zip(&activations.hidden).for_each(|(d, h)| *d *= 1.0 - h * h);
     let d_inputs = affine_backward(&activations.inputs, w1, &d_hidden, d_w1, d_b1);
-    // Each slice of the input's gradient goes back to the character that it came from.
+    // Add each slice of the input's gradient to the gradient of its character.
     for (d_slice, &character) in d_inputs.chunks_exact(EMBEDDING).zip(&batch.contexts) {
         add_scaled(&mut d_embedding[character * EMBEDDING..][..EMBEDDING], 1.0, d_slice);
     }
     gradient
 }
 
-/// x W + b for each row x. Row i of W is what input i gives to each output.
+/// x W + b for each row x. Row i of W has the weights from input i to each output.
 fn affine(x: &[f32], w: &[f32], b: &[f32]) -> Vec<f32> {
     let inputs = w.len() / b.len();
     let mut out = b.repeat(x.len() / inputs);
@@ -261,7 +262,7 @@ fn affine(x: &[f32], w: &[f32], b: &[f32]) -> Vec<f32> {
     out
 }
 
-/// The way back through `affine`: adds to the gradients of W and b, and returns that of x.
+/// The backward pass of `affine`: adds to the gradients of W and b, and returns that of x.
 fn affine_backward(x: &[f32], w: &[f32], d: &[f32], d_w: &mut [f32], d_b: &mut [f32]) -> Vec<f32> {
     let (inputs, outputs) = (w.len() / d_b.len(), d_b.len());
     let mut d_x = Vec::with_capacity(x.len());
@@ -281,9 +282,10 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-// --- Optimiser ---------------------------------------------------------------------------------
+// --- Optimizer ---------------------------------------------------------------------------------
 
-/// A linear warm-up, under half a cosine that falls to zero (Loshchilov & Hutter 2017).
+/// A linear warm-up, multiplied by half a cosine period that falls to zero (Loshchilov & Hutter
+/// 2017).
 fn learning_rate(step: u64, steps: u64) -> f64 {
     let warmup = (step as f64 / WARMUP_STEPS).min(1.0);
     let progress = (step - 1) as f64 / steps as f64;
@@ -297,7 +299,7 @@ struct Adam {
 }
 
 impl Adam {
-    /// Make one step, and return the gradient's norm before clipping. `step` counts from 1.
+    /// Make one step, and return the gradient's norm before clipping. `step` starts at 1.
     fn update(
         &mut self,
         weights: &mut Parameters,
@@ -306,10 +308,10 @@ impl Adam {
         rate: f64,
     ) -> f64 {
         let norm = gradient.iter().flatten().map(|g| f64::from(g * g)).sum::<f64>().sqrt();
-        // Pascanu et al. 2013: where the norm is too large, scale it down to the limit.
+        // Pascanu et al. 2013: scale the gradient down if its norm is above the limit.
         let clip = (MAX_GRADIENT_NORM / norm).min(1.0) as f32;
-        // The paper's rearrangement at the end of its section 2: the two corrections for moments
-        // that began at zero are folded into the step size.
+        // As at the end of the paper's section 2, the step size includes the corrections of both
+        // moments, which are biased toward their initial value, zero.
         let correction = |beta: f64| 1.0 - beta.powf(step as f64);
         let size = (rate * correction(ADAM_BETA2).sqrt() / correction(ADAM_BETA1)) as f32;
         let (keep1, keep2) = (ADAM_BETA1 as f32, ADAM_BETA2 as f32);
@@ -327,11 +329,11 @@ impl Adam {
     }
 }
 
-// --- Text, chance and the command line ---------------------------------------------------------
+// --- Text, random numbers and the command line -------------------------------------------------
 
-/// How many characters there are, and the text in their numbers.
+/// The number of distinct characters, and the text as indices of characters.
 fn read_text() -> (usize, Vec<usize>) {
-    // A line break inside a paragraph is a matter of page width: make it a space.
+    // A line break inside a paragraph only wraps the text: replace it with a space.
     let paragraph = |text: &str| Vec::from_iter(text.split_whitespace()).join(" ");
     let text = Vec::from_iter(TEXT.split("\n\n").map(paragraph)).join("\n");
     let alphabet = Vec::from_iter(BTreeSet::from_iter(text.chars()));
@@ -340,14 +342,14 @@ fn read_text() -> (usize, Vec<usize>) {
     (alphabet.len(), ids)
 }
 
-/// Contexts of CONTEXT characters, side by side, and the character that follows each.
+/// Contexts of CONTEXT characters, concatenated, and the character that follows each.
 struct Batch {
     contexts: Vec<usize>,
     targets: Vec<usize>,
 }
 
 impl Batch {
-    /// The examples whose targets stand at these positions in the text.
+    /// The examples whose targets are at these positions in the text.
     fn at(text: &[usize], positions: &[usize]) -> Self {
         let context = |&position: &usize| &text[position - CONTEXT..position];
         Self {
@@ -365,7 +367,7 @@ fn mean(values: &[f64]) -> f64 {
 struct Random(u64);
 
 impl Random {
-    /// A number from 0 up to, and without, 1.
+    /// A number from 0 to 1, with 1 excluded.
     fn uniform(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -373,7 +375,7 @@ impl Random {
         ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// The shuffle of Fisher and Yates.
+    /// The Fisher-Yates shuffle.
     fn shuffle(&mut self, items: &mut [usize]) {
         for i in (1..items.len()).rev() {
             items.swap(i, (self.uniform() * (i + 1) as f64) as usize);
@@ -388,7 +390,7 @@ struct Options {
 }
 
 impl Options {
-    /// What the command line says; none if it cannot be read.
+    /// Parse the command line; None if it is invalid.
     fn parse() -> Option<Self> {
         let mut options = Self { steps: 2000, seed: 1, fail_at: None };
         let mut arguments = env::args().skip(1);
