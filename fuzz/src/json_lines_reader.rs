@@ -1,35 +1,34 @@
-//! Files of JSON Lines of any content.
+//! Arbitrary content as JSON Lines files.
 
 use std::collections::{HashMap, HashSet};
 
 use model_foundry_guest::imports::{File, Part};
 use model_foundry_guest::json::{Problem, Reader, Token, unescape};
 use model_foundry_guest::lines::Lines;
+use model_foundry_guest::memory::{Faults, Memory};
 use model_foundry_guest::metrics::{Entry, MetricsReader, Query, Tally};
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use crate::memory::Memory;
-
-/// Between the parts of a file.
+/// Separates the parts of a file.
 const NEXT_PART: u8 = 0x1e;
 
-/// How deep `json` lets a value nest, and an object that is read member by member.
+/// How deep `json` reads a nested value, and an object that is read member by member.
 const DEEPEST: usize = 128;
 const DEEPEST_OBJECT: usize = 129;
 
-/// How deep serde_json builds values.
+/// How deep serde_json reads nested values.
 const DEEPEST_TREE: usize = 127;
 
-/// What every record begins with, behind a torn one too.
+/// The start of every record, also of one that follows a torn record on its line.
 const RECORD_START: &[u8] = b"{\"timestamp\":\"";
 
 /// Reads a text as JSON, as a metrics line, as lines and as a metrics file.
 ///
-/// Of the first four bytes the first one's bits say: 1, all attempts are asked for; 2, no summaries are; 4, the
-/// files are shorter than they say; 8, the disk fails. The second is how much one read gives where lines are
-/// read, the third the first step asked for, above 0x40, and the fourth how many bytes a block has, and how
-/// many reads succeed. All that follows is the file, whose parts are between bytes 0x1e.
+/// The first four bytes are settings. The bits of the first: 1, query all attempts; 2, query no summaries; 4, the
+/// files are shorter than their reported sizes; 8, the disk fails. The second is the most bytes that one read of
+/// lines returns. The third is the first step of the query plus 0x40. The fourth is the number of bytes in a block,
+/// and of reads that succeed. The rest is the file, with a byte 0x1e between its parts.
 pub fn json_lines_reader(data: &[u8]) {
     let Some((&[mode, piece, first_step, count], content)) = data.split_first_chunk::<4>() else {
         return;
@@ -46,7 +45,10 @@ pub fn json_lines_reader(data: &[u8]) {
         .map(|(content, (rank, rotated))| (Part { rank, rotated }, content.to_vec()))
         .collect();
     let missing = if mode & 4 == 0 { 0 } else { 3 };
-    let in_pieces = Memory::new(parts.clone(), piece.into(), missing, None);
+    // Read-only, so that no index is saved and each reader reads the lines.
+    let faults = Faults { read_only: true, missing, ..Faults::default() };
+    let in_pieces =
+        memory(&parts, Faults { longest_read: Some(usize::from(piece).max(1)), ..faults });
     for (part, content) in &parts {
         lines_cover(&in_pieces, *part, content);
     }
@@ -58,11 +60,11 @@ pub fn json_lines_reader(data: &[u8]) {
         summaries: mode & 2 == 0,
         all_attempts: mode & 1 != 0,
     };
-    let sound = Memory::new(parts.clone(), usize::MAX, missing, None);
+    let sound = memory(&parts, faults);
     delivers_what_is_good(&sound, &parts, query, count.into());
 
     if mode & 8 != 0 {
-        let failing = Memory::new(parts, usize::MAX, missing, Some(count.into()));
+        let failing = memory(&parts, Faults { reads: Some(count.into()), ..faults });
         if let Ok(mut reader) = MetricsReader::open(&failing, query) {
             let _ = reader.statistics(&[]);
             while let Ok(Some(_)) = reader.next(count.into()) {}
@@ -70,8 +72,18 @@ pub fn json_lines_reader(data: &[u8]) {
     }
 }
 
-/// `json` accepts what serde_json accepts and reads the same from it. Where serde_json builds values it refuses
-/// three things more, which the grammar allows.
+/// A host with these parts of metrics.jsonl.
+fn memory(parts: &[(Part, Vec<u8>)], faults: Faults) -> Memory {
+    let memory = Memory::default();
+    for (part, content) in parts {
+        memory.change(File::Metrics, *part, |own| own.clone_from(content));
+    }
+    memory.set_faults(faults);
+    memory
+}
+
+/// `json` accepts what serde_json accepts and reads the same from it. When serde_json builds a tree of values, it
+/// refuses three things that the grammar allows: deep nesting, large numbers and lone surrogates.
 fn reads_as_serde_json_does(text: &str) {
     let is_json = serde_json::from_str::<IgnoredAny>(text).is_ok();
     let mut reader = Reader::new(text);
@@ -81,10 +93,10 @@ fn reads_as_serde_json_does(text: &str) {
 
     let mut is_tree = is_json && depth <= DEEPEST_TREE;
     for number in numbers {
-        let float: f64 = number.parse().expect("every JSON number is one of Rust");
+        let float: f64 = number.parse().expect("Rust parses every JSON number");
         match serde_json::from_str::<f64>(number) {
             Ok(theirs) => assert_eq!(float.to_bits(), theirs.to_bits(), "{number}"),
-            Err(_) => assert!(float.is_infinite(), "{number} is not out of range"),
+            Err(_) => assert!(float.is_infinite(), "{number} is out of range"),
         }
         is_tree &= float.is_finite();
     }
@@ -106,7 +118,7 @@ fn reads_as_serde_json_does(text: &str) {
     let is_object = is_json && text.trim_start().starts_with('{');
     assert_eq!(read.is_ok(), is_object && depth <= DEEPEST_OBJECT, "an object: {text:?}");
     if let (Ok(read), Ok(Value::Object(tree))) = (read, tree) {
-        // Of one key the last value counts.
+        // The last value of a repeated key counts.
         let read: HashMap<_, _> =
             read.into_iter().map(|(key, token)| (unescape(key), token)).collect();
         assert_eq!(read.len(), tree.len());
@@ -116,7 +128,7 @@ fn reads_as_serde_json_does(text: &str) {
     }
 }
 
-/// What a valid JSON text has: how deep it nests, its numbers, its strings with their quotes.
+/// The depth of a valid JSON text, its numbers, and its strings with their quotes.
 struct Scalars<'a> {
     depth: usize,
     numbers: Vec<&'a str>,
@@ -155,14 +167,14 @@ fn scalars(text: &str) -> Scalars<'_> {
     found
 }
 
-/// The members of the object that a text is.
+/// The members of a text that is an object.
 fn members(text: &str) -> Result<Vec<(&str, Token<'_>)>, Problem> {
     let mut object = Reader::object(text)?;
     let mut members = Vec::new();
     while let Some(member) = object.next()? {
         members.push(member);
     }
-    assert_eq!(object.next(), Ok(None), "the end stays");
+    assert_eq!(object.next(), Ok(None), "the end is final");
     Ok(members)
 }
 
@@ -172,22 +184,22 @@ fn tree_of(token: Token<'_>) -> Value {
         Token::Boolean(boolean) => Value::Bool(boolean),
         Token::Text(raw) => Value::String(unescape(raw).into_owned()),
         Token::Number(text) | Token::Object(text) | Token::Array(text) => {
-            serde_json::from_str(text).expect("a part of what serde_json read")
+            serde_json::from_str(text).expect("a part of a text that serde_json accepts")
         }
     }
 }
 
-/// A line is an entry where serde_json says that it has an entry's fields.
+/// A line is an entry if it is an object that has, as serde_json reads it, the fields of an entry.
 fn reads_an_entry(line: &str) {
     let entry = Entry::read(line);
     if let Ok(entry) = &entry {
-        assert!(members(line).is_ok(), "no object: {line:?}");
+        assert!(members(line).is_ok(), "not an object: {line:?}");
         let _ = entry.numbers(&mut |name, _| drop(unescape(name)));
     }
     let (Ok(Value::Object(tree)), Ok(members)) = (serde_json::from_str(line), members(line)) else {
         return;
     };
-    // Entries' own keys are never written with escapes or twice.
+    // The logger never writes an entry's own keys with escapes or twice, and readers rely on it.
     let keys: HashSet<&str> = members.iter().map(|(key, _)| *key).collect();
     if keys.len() < members.len() || line.contains('\\') {
         return;
@@ -215,7 +227,7 @@ fn reads_an_entry(line: &str) {
     assert_eq!(Some(entry.attempt.into()), field("attempt").map_or(Some(1), Value::as_u64));
 }
 
-/// Lines with what lies between them, which is newlines alone, are the file.
+/// The lines, and between them only newlines, make up the whole file.
 fn lines_cover(imports: &Memory, part: Part, content: &[u8]) {
     let mut lines = Lines::open(imports, File::Metrics, part).expect("a size");
     let (mut at, mut number) = (0, 0);
@@ -223,7 +235,7 @@ fn lines_cover(imports: &Memory, part: Part, content: &[u8]) {
     while let Some(line) = lines.next().expect("a sound disk") {
         let (start, end) = (line.offset as usize, (line.offset + line.length) as usize);
         let between = &content[at..start];
-        assert!(between.iter().all(|byte| *byte == b'\n'), "what is passed over is empty lines");
+        assert!(between.iter().all(|byte| *byte == b'\n'), "only empty lines are skipped");
         number += between.len() as u64 + 1;
         assert_eq!(line.number, number);
         let mut whole = line.bytes.to_vec();
@@ -232,14 +244,17 @@ fn lines_cover(imports: &Memory, part: Part, content: &[u8]) {
         }
         assert_eq!(whole, content[start..end]);
         assert!(!line.bytes.is_empty() && !line.bytes.contains(&b'\n'));
-        assert!(!line.torn || end == content.len(), "only the end is torn");
+        assert!(!line.torn || end == content.len(), "only the last line is torn");
         last = Some((line.offset, line.length, line.bytes.to_vec()));
         at = end;
     }
-    assert!(content[at..].iter().all(|byte| *byte == b'\n'), "the end is passed over");
-    assert_eq!(lines.next(), Ok(None), "the end stays");
+    assert!(
+        content[at..].iter().all(|byte| *byte == b'\n'),
+        "only empty lines are skipped at the end"
+    );
+    assert_eq!(lines.next(), Ok(None), "the end is final");
 
-    // Read on its own, a line is the same.
+    // A line that is read by its range is the same.
     if let Some((offset, length, bytes)) = last {
         let mut lines = Lines::range(imports, File::Metrics, part, offset, offset + length);
         let line = lines.next().expect("a sound disk").expect("the line");
@@ -248,17 +263,17 @@ fn lines_cover(imports: &Memory, part: Part, content: &[u8]) {
     }
 }
 
-/// A reader gives the good lines that are asked for, each once and each part's in their order, and counts the
-/// others.
+/// A reader returns the good lines that match the query, each once and in the order of their part, and counts the
+/// damaged ones.
 fn delivers_what_is_good(imports: &Memory, parts: &[(Part, Vec<u8>)], query: Query, block: usize) {
     let mut reader = MetricsReader::open(imports, query).expect("a sound disk");
-    let mut given = String::new();
+    let mut text = String::new();
     while let Some(lines) = reader.next(block).expect("a sound disk") {
         assert!(lines.ends_with('\n'), "a block is whole lines");
-        given += &lines;
+        text += &lines;
     }
-    // Unlike `lines`, this keeps a carriage return.
-    let mut given: Vec<&str> = given.split_terminator('\n').collect();
+    // Unlike `lines`, this leaves a carriage return in the line.
+    let mut found: Vec<&str> = text.split_terminator('\n').collect();
 
     let (mut expected, damaged): (Vec<Vec<_>>, Vec<u64>) =
         parts.iter().map(|(_, content)| good_lines(content)).unzip();
@@ -267,15 +282,15 @@ fn delivers_what_is_good(imports: &Memory, parts: &[(Part, Vec<u8>)], query: Que
     assert_eq!(reader.damage().first.is_some(), damaged > 0);
 
     let all: Vec<Entry<'_>> = expected.concat().into_iter().map(|(_, entry)| entry).collect();
-    let is_asked_for = |entry: &Entry<'_>| {
+    let matches = |entry: &Entry<'_>| {
         let in_range = match entry.step {
             Some(step) => query.first_step.is_none_or(|first| first <= step),
             None => query.summaries && query.first_step.is_none(),
         };
-        in_range && (query.all_attempts || !is_gone_over_again(entry, &all))
+        in_range && (query.all_attempts || !is_repeated(entry, &all))
     };
     for part in &mut expected {
-        part.retain(|(_, entry)| is_asked_for(entry));
+        part.retain(|(_, entry)| matches(entry));
     }
     let lines = |part: &Vec<(&'_ str, Entry<'_>)>| -> Vec<String> {
         part.iter().map(|(line, _)| (*line).to_owned()).collect()
@@ -284,17 +299,20 @@ fn delivers_what_is_good(imports: &Memory, parts: &[(Part, Vec<u8>)], query: Que
     let in_order =
         |part: &Vec<(&str, Entry<'_>)>| part.iter().filter_map(|(_, e)| e.step).is_sorted();
     if expected.iter().all(in_order) {
-        assert!(given.iter().filter_map(step).is_sorted(), "parts in step order are merged in it");
+        assert!(
+            found.iter().filter_map(step).is_sorted(),
+            "parts in the order of their steps are merged in that order"
+        );
     }
     if let [part] = expected.as_slice() {
-        assert_eq!(given, lines(part));
+        assert_eq!(found, lines(part));
     }
     let mut expected: Vec<String> = expected.iter().flat_map(lines).collect();
     expected.sort_unstable();
-    given.sort_unstable();
-    assert_eq!(given, expected);
+    found.sort_unstable();
+    assert_eq!(found, expected);
 
-    // As text, for NaN is no other NaN's equal.
+    // Compared as text, because NaN does not equal itself.
     let text = |tally: &Tally| format!("{:?}", tally.iter().collect::<Vec<_>>());
     let all = reader.statistics(&[]).expect("a sound disk");
     let (same, series) = reader.overview(7).expect("a sound disk");
@@ -308,8 +326,8 @@ fn delivers_what_is_good(imports: &Memory, parts: &[(Part, Vec<u8>)], query: Que
     }
 }
 
-/// Whether a later attempt has a step, or a summary of an epoch, that is not above the entry's.
-fn is_gone_over_again(entry: &Entry<'_>, all: &[Entry<'_>]) -> bool {
+/// Whether a later attempt has a step, or a summary of an epoch, that is not above that of this entry.
+fn is_repeated(entry: &Entry<'_>, all: &[Entry<'_>]) -> bool {
     all.iter().filter(|other| other.attempt > entry.attempt).any(|other| {
         match (entry.step, other.step) {
             (Some(step), Some(other)) => other <= step,
@@ -321,8 +339,7 @@ fn is_gone_over_again(entry: &Entry<'_>, all: &[Entry<'_>]) -> bool {
     })
 }
 
-/// The entries of a file, and how many of its lines are damaged. Behind a torn record the next may stand on the
-/// same line.
+/// The entries of a file, and the number of its damaged lines. A record may follow a torn one on the same line.
 fn good_lines(content: &[u8]) -> (Vec<(&str, Entry<'_>)>, u64) {
     let (mut good, mut damaged) = (Vec::new(), 0);
     let read = |bytes| {

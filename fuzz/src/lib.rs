@@ -7,7 +7,6 @@
 mod configuration;
 mod json_lines_reader;
 mod line_parser;
-mod memory;
 mod wandb_round_trip;
 
 pub use configuration::configuration;

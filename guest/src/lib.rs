@@ -17,8 +17,8 @@ pub mod json;
 pub mod level;
 pub mod line_buffer;
 pub mod lines;
-#[cfg(test)]
-mod memory;
+#[cfg(any(test, feature = "memory"))]
+pub mod memory;
 pub mod metrics;
 pub mod names;
 pub mod packed;

@@ -1,4 +1,4 @@
-//! A host in memory, for tests.
+//! A host in memory, for the tests here and for fuzz/.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -6,40 +6,59 @@ use std::rc::Rc;
 
 use crate::imports::{File, GpuInventory, Imports, Part, StorageError, SystemMemory};
 
-/// Files in memory and a clock that moves by a microsecond with each look.
+/// Files in memory, and a clock that advances by a microsecond with each reading. Clones are the same host.
 #[derive(Clone, Default)]
-pub(crate) struct Memory(Rc<RefCell<State>>);
+pub struct Memory(Rc<RefCell<State>>);
 
 #[derive(Default)]
 struct State {
     files: HashMap<(File, Part), Vec<u8>>,
+    faults: Faults,
     now: u64,
     reads: u64,
     gpu: Option<Result<GpuInventory, String>>,
     system: Option<Result<SystemMemory, String>>,
 }
 
-/// The part that is appended to.
-pub(crate) const OWN: Part = Part { rank: None, rotated: 0 };
+/// What is wrong with the disk. The default is nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Faults {
+    /// Nothing can be written.
+    pub read_only: bool,
+    /// The most bytes that one read returns; `None` for no limit.
+    pub longest_read: Option<usize>,
+    /// How much too large the reported sizes are, as of files that are truncated after their size was read.
+    pub missing: u64,
+    /// How many reads still succeed; `None` for all.
+    pub reads: Option<u32>,
+}
+
+/// The part that records are appended to.
+pub const OWN: Part = Part { rank: None, rotated: 0 };
 
 impl Memory {
-    /// A file's content.
-    pub(crate) fn content(&self, file: File) -> Vec<u8> {
+    /// The content of a file's own part.
+    pub fn content(&self, file: File) -> Vec<u8> {
         self.0.borrow().files.get(&(file, OWN)).cloned().unwrap_or_default()
     }
 
-    /// Change a file's content.
-    pub(crate) fn change(&self, file: File, part: Part, change: impl FnOnce(&mut Vec<u8>)) {
+    /// Change the content of a part, which is created if it is missing.
+    pub fn change(&self, file: File, part: Part, change: impl FnOnce(&mut Vec<u8>)) {
         change(self.0.borrow_mut().files.entry((file, part)).or_default());
     }
 
-    /// Forget a file.
-    pub(crate) fn remove(&self, file: File) {
+    /// Delete a file's own part.
+    pub fn remove(&self, file: File) {
         self.0.borrow_mut().files.remove(&(file, OWN));
     }
 
-    /// What memory samples find from now on.
-    pub(crate) fn set_samples(
+    /// Set what is wrong with the disk from now on.
+    pub fn set_faults(&self, faults: Faults) {
+        self.0.borrow_mut().faults = faults;
+    }
+
+    /// Set what memory samples find from now on.
+    pub fn set_samples(
         &self,
         gpu: Result<GpuInventory, String>,
         system: Result<SystemMemory, String>,
@@ -49,8 +68,19 @@ impl Memory {
     }
 
     /// How many bytes have been read.
-    pub(crate) fn bytes_read(&self) -> u64 {
+    pub fn bytes_read(&self) -> u64 {
         self.0.borrow().reads
+    }
+
+    /// Change the content of a file's own part, unless the disk is read-only: the new size.
+    fn write(&self, file: File, change: impl FnOnce(&mut Vec<u8>)) -> Result<u64, StorageError> {
+        let mut state = self.0.borrow_mut();
+        if state.faults.read_only {
+            return Err(StorageError::ReadOnly("the disk is read-only".into()));
+        }
+        let content = state.files.entry((file, OWN)).or_default();
+        change(content);
+        Ok(content.len() as u64)
     }
 }
 
@@ -66,15 +96,11 @@ impl Imports for Memory {
     }
 
     fn append(&self, file: File, lines: &str, _sync: bool) -> Result<u64, StorageError> {
-        let mut state = self.0.borrow_mut();
-        let content = state.files.entry((file, OWN)).or_default();
-        content.extend_from_slice(lines.as_bytes());
-        Ok(content.len() as u64)
+        self.write(file, |content| content.extend_from_slice(lines.as_bytes()))
     }
 
     fn append_bytes(&self, file: File, bytes: &[u8]) -> Result<(), StorageError> {
-        self.change(file, OWN, |content| content.extend_from_slice(bytes));
-        Ok(())
+        self.write(file, |content| content.extend_from_slice(bytes)).map(drop)
     }
 
     fn read(
@@ -85,16 +111,25 @@ impl Imports for Memory {
         length: u32,
     ) -> Result<Vec<u8>, StorageError> {
         let mut state = self.0.borrow_mut();
+        if let Some(left) = &mut state.faults.reads {
+            let Some(fewer) = left.checked_sub(1) else {
+                return Err(StorageError::Other("the disk failed".into()));
+            };
+            *left = fewer;
+        }
         let content = state.files.get(&(file, part)).ok_or(StorageError::NotFound)?;
+        let length = (length as usize).min(state.faults.longest_read.unwrap_or(usize::MAX));
         let start = content.len().min(offset as usize);
-        let end = content.len().min(start + length as usize);
+        let end = content.len().min(start.saturating_add(length));
         let piece = content[start..end].to_vec();
         state.reads += piece.len() as u64;
         Ok(piece)
     }
 
     fn size(&self, file: File, part: Part) -> Result<u64, StorageError> {
-        Ok(self.0.borrow().files.get(&(file, part)).map_or(0, Vec::len) as u64)
+        let state = self.0.borrow();
+        let content = state.files.get(&(file, part));
+        Ok(content.map_or(0, |content| content.len() as u64 + state.faults.missing))
     }
 
     fn parts(&self, file: File) -> Result<Vec<Part>, StorageError> {
@@ -110,8 +145,7 @@ impl Imports for Memory {
     }
 
     fn replace(&self, file: File, content: &[u8]) -> Result<(), StorageError> {
-        self.change(file, OWN, |old| *old = content.to_vec());
-        Ok(())
+        self.write(file, |old| *old = content.to_vec()).map(drop)
     }
 
     fn gpu_devices(&self) -> Result<GpuInventory, String> {
