@@ -1,4 +1,4 @@
-//! What trainers print, cut anywhere.
+//! The output of trainers, cut into pieces anywhere.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -6,24 +6,24 @@ use std::time::{Duration, Instant};
 use model_foundry_guest::Value;
 use model_foundry_guest::console::{Event, Parser, Stream};
 
-/// Repeated until it is this long, an input shows whether reading takes longer than linear time.
+/// The length of a repeated input, which is enough to tell quadratic from linear time.
 const LONG: usize = 32 << 10;
 
-/// Far above what linear reading of [`LONG`] takes, with a sanitizer and on a busy machine, and far below what
-/// quadratic reading does.
+/// A limit for [`LONG`] bytes. Linear time stays far below it, even with a sanitizer and on a busy machine, and
+/// quadratic time is far above it.
 const LINEAR: Duration = Duration::from_secs(5);
 
-/// The longest text kept of a traceback, as `console` states it.
+/// The longest text of a traceback, as documented in `console`.
 const LONGEST_TRACEBACK: usize = 256 << 10;
 
-/// Reads the output of a trainer whole and in pieces: the same events, each of them well formed.
+/// Reads the output of a trainer whole and in pieces. The events must be the same, and well formed.
 ///
-/// Of the first four bytes the first one's bits say: 1, standard error comes first; 2, the streams take turns;
-/// 4, the run is resumed. The second is how much the streams print in a turn, the others are the sizes of the
-/// pieces. All that follows is output.
+/// The first four bytes are settings. The bits of the first: 1, standard error comes first; 2, the streams take
+/// turns; 4, the run is resumed. The second is the number of bytes in a turn, the others are the sizes of the
+/// pieces. The rest is output.
 ///
-/// One input in 64, by the sum of its bytes, is repeated up to [`LONG`]. That is slow; what libFuzzer makes of
-/// such an input is not.
+/// One input in 64, by the sum of its bytes, is repeated up to [`LONG`]. That is slow, but most inputs that
+/// libFuzzer derives from it have another sum.
 pub fn line_parser(data: &[u8]) {
     let Some((&[mode, turn, first, second], output)) = data.split_first_chunk::<4>() else {
         return;
@@ -54,7 +54,7 @@ pub fn line_parser(data: &[u8]) {
             }
         }
         events.extend(parser.finish());
-        assert_eq!(parser.finish(), [], "nothing is left");
+        assert_eq!(parser.finish(), [], "no event is left");
         events
     };
     let whole = in_linear_time(|| read([usize::MAX; 2]));
@@ -63,11 +63,11 @@ pub fn line_parser(data: &[u8]) {
         return;
     }
     let cut = read([usize::from(first), usize::from(second)]);
-    // As text, for NaN is no other NaN's equal.
+    // Compared as text, because NaN does not equal itself.
     assert_eq!(format!("{whole:?}"), format!("{cut:?}"), "the events depend on the cuts");
 }
 
-/// Measured again before it is believed: the machine may have been doing something else.
+/// Run something that must be faster than [`LINEAR`] in one of four tries: other work may delay the machine.
 fn in_linear_time<T>(run: impl Fn() -> T) -> T {
     let mut tries = 0;
     loop {

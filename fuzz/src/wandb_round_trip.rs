@@ -1,4 +1,4 @@
-//! Weights & Biases logs of any names, values and steps.
+//! Weights & Biases logs with arbitrary names, values and steps.
 
 use model_foundry_guest::wandb::framing::{
     BLOCK_SIZE, CHUNK_HEADER_SIZE, FILE_HEADER, Framer, decode,
@@ -10,25 +10,25 @@ use model_foundry_guest::wandb::{Encoder, LOGGED_STEP, RunInfo};
 use prost::Message as _;
 use serde_json::{Map, Value};
 
-/// Between calls, and between the fields of a call.
+/// Separate calls, and the fields of a call.
 const NEXT_CALL: u8 = 0x1e;
 const NEXT_FIELD: u8 = 0x1f;
 
-/// How large all values together may be: a few blocks.
+/// The most bytes that all values have together: a few blocks.
 const LARGEST: usize = 4 * BLOCK_SIZE;
 
-/// Below this a step's time is after the run's start by half as many seconds.
+/// Steps below this are logged every half second from the start of the run. The time of any other step is its number.
 const EARLY: u64 = 1000;
 
 const STARTED: u64 = 1_700_000_000_250_000;
 
-/// Writes a log, reads it back and finds the same rows in it; also where the file is cut or a byte changed.
-/// Reads the input itself as a log too.
+/// Writes a log and reads it back, whole, cut short, and with a changed byte. The rows must be the same, up to the
+/// damage. Also reads the input itself as a log.
 ///
-/// The input is calls between bytes 0x1e, each of fields between bytes 0x1f. The first call is the run's
-/// configuration, name and host. The others are `flush`, `summary`, or a step with its metrics as
-/// `name=value`; a step `5*300` has each value 300 times behind itself. The last step, as bytes, is where the
-/// file is cut and changed.
+/// The input is a list of calls with a byte 0x1e between them. A call is a list of fields with a byte 0x1f between
+/// them. The first call is the run's configuration, name, host and project. The others are `flush`, `summary`, or a
+/// step with its metrics as `name=value`; in a step `5*300` each value is repeated 300 times. The number of the last
+/// step is the offset at which the file is cut and changed.
 pub fn wandb_round_trip(data: &[u8]) {
     reads_anything(data);
     frames_at_the_ends_of_blocks(data);
@@ -89,18 +89,18 @@ pub fn wandb_round_trip(data: &[u8]) {
     model.summary();
     model.records.push(RecordType::Exit(RunExitRecord { exit_code: 3, runtime: 61 }));
 
-    let records = decode(&file).expect("the frame is whole");
+    let records = decode(&file).expect("the framing is valid");
     let read: Vec<RecordType> = records
         .iter()
         .zip(1..)
         .map(|(bytes, number)| {
-            let record = Record::decode(bytes.as_slice()).expect("each is a record");
+            let record = Record::decode(bytes.as_slice()).expect("every frame is a record");
             assert_eq!(record.num, number, "records are numbered from 1");
-            record.record_type.expect("each record says something")
+            record.record_type.expect("every record has a type")
         })
         .collect();
     let [RecordType::Header(_), RecordType::Run(run), rest @ ..] = &read[..] else {
-        panic!("no header and no run");
+        panic!("the first records are not a header and a run");
     };
     assert_eq!(
         [&run.project, &run.display_name, &run.host],
@@ -113,7 +113,7 @@ pub fn wandb_round_trip(data: &[u8]) {
     reads_what_is_before_damage(&file, &records, last);
 }
 
-/// The number that a text begins with, or else its length.
+/// The number at the start of a text, or the length of the text.
 fn number(text: &str) -> u64 {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     text[..digits].parse().unwrap_or(text.len() as u64)
@@ -130,7 +130,7 @@ fn expected_config(text: &str) -> Map<String, Value> {
 fn read_config(items: &[Item]) -> Map<String, Value> {
     let read = |item: &Item| {
         assert!(item.nested_key.is_empty());
-        (item.key.clone(), serde_json::from_str(&item.value_json).expect("values are JSON"))
+        (item.key.clone(), serde_json::from_str(&item.value_json).expect("every value is JSON"))
     };
     items.iter().map(read).collect()
 }
@@ -138,13 +138,13 @@ fn read_config(items: &[Item]) -> Map<String, Value> {
 /// Names and values.
 type Metrics = Vec<(String, String)>;
 
-/// What the file should have, after its first two records.
+/// The records that the file must have after the first two.
 #[derive(Default)]
 struct Model {
     records: Vec<RecordType>,
-    /// Names, values, step and time of the row that is not complete.
+    /// The metrics, step and time of the row that is not complete yet.
     held: Option<(Metrics, u64, u64)>,
-    /// The number that W&B gives a row whose step is not above those before.
+    /// The number that W&B gives to a row whose step is not above all before.
     next_step: u64,
     last: Option<(u64, u64)>,
     latest: Metrics,
@@ -207,7 +207,7 @@ fn item(path: &[&str], value_json: String) -> Item {
     Item { key: String::new(), nested_key, value_json }
 }
 
-/// W&B's own metrics of a row.
+/// The metrics that W&B adds to a row.
 fn clock(step: u64, time: u64) -> [Item; 3] {
     let seconds = |time: u64| format!("{}.{:06}", time / 1_000_000, time % 1_000_000);
     [
@@ -217,10 +217,10 @@ fn clock(step: u64, time: u64) -> [Item; 3] {
     ]
 }
 
-/// Bytes of any kind are read to where they go wrong.
+/// Arbitrary bytes are read up to the first invalid one.
 fn reads_anything(data: &[u8]) {
     let headed = [&FILE_HEADER, data].concat();
-    // Chunks with the right checksums, of any type and in any order.
+    // Chunks of any type and in any order, with valid checksums.
     let mut framed = FILE_HEADER.to_vec();
     for payload in data.split(|byte| *byte == NEXT_FIELD) {
         let Some((kind, payload)) = payload.split_first() else { continue };
@@ -242,20 +242,20 @@ fn reads_anything(data: &[u8]) {
             }
         };
         let size: usize = records.iter().map(Vec::len).sum();
-        assert!(size <= bytes.len(), "more than there is");
+        assert!(size <= bytes.len(), "the records are longer than the file");
     }
 }
 
-/// Records come back wherever in a block they end. Of each byte one half is how much of its block a record
-/// leaves, around the size of a chunk's header, and the other the size of the record behind it.
+/// Records are read back wherever in a block they end. Of each byte the lower half is how many bytes a record leaves
+/// free in its block, about the size of a chunk's header, and the upper half the size of the next record.
 fn frames_at_the_ends_of_blocks(data: &[u8]) {
     let mut file = Vec::new();
     let mut framer = Framer::begin(&mut file);
     let mut records = Vec::new();
     for byte in data.iter().take(3).copied() {
-        let (left, behind) = (usize::from(byte % 16), usize::from(byte / 16));
+        let (left, next) = (usize::from(byte % 16), usize::from(byte / 16));
         let room = BLOCK_SIZE - file.len() % BLOCK_SIZE;
-        for size in [room.saturating_sub(CHUNK_HEADER_SIZE + left), behind] {
+        for size in [room.saturating_sub(CHUNK_HEADER_SIZE + left), next] {
             let record = vec![byte; size];
             framer.append(&record, &mut file);
             records.push(record);
@@ -264,7 +264,7 @@ fn frames_at_the_ends_of_blocks(data: &[u8]) {
     assert_eq!(decode(&file), Ok(records));
 }
 
-/// Of a file that is cut, or one byte of which is another, the records before that place are read.
+/// In a file that is cut short or has a changed byte, the records before that place are read.
 fn reads_what_is_before_damage(file: &[u8], records: &[Vec<u8>], place: usize) {
     let before = |bytes: &[u8]| match decode(bytes) {
         Ok(records) => records,
