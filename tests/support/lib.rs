@@ -1,14 +1,12 @@
 //! What the tests share: an experiment in a folder of its own, by a clock of its own.
 
-mod nvml;
-
 use std::path::{Path, PathBuf};
 
 use model_foundry::{Clock, Console, ManualClock, OnError, Run, RunBuilder};
 use serde_json::Value;
 use tempfile::TempDir;
 
-pub use nvml::StandInDriver;
+pub use nvml_stand_in::StandInDriver;
 
 /// 2025-01-02T03:04:05.678901Z, in microseconds since 1970.
 pub const START: u64 = 1_735_787_045_678_901;

@@ -1,9 +1,10 @@
-//! A stand-in for NVIDIA's libnvidia-ml: the functions that the host's gpu import calls, answering from a
-//! file, so that drivers, devices and failures that no test machine has can be had.
+//! A stand-in for NVIDIA's libnvidia-ml, for tests of drivers, devices and failures that no test machine has.
 //!
-//! The file is named as the library with `.scenario` after it, and is read again at each call: a test
-//! copies the library into its own folder, which makes the loader take it for another one, and may rewrite
-//! the file between two calls. It holds `key=value` lines; a missing number is 0.
+//! As a C library it has the functions that the host's gpu import calls, which answer from a scenario file. As a
+//! Rust library it has [`StandInDriver`], which makes a copy of the C library with a scenario.
+//!
+//! The scenario file is named as the library with `.scenario` after it, and is read again at each call. It has
+//! `key=value` lines; a missing number is 0.
 //!
 //! ```text
 //! driver=570.86.15              the driver's version
@@ -19,387 +20,68 @@
 //! device.0.mig_mode=1
 //! device.0.mig_slots=7          where MIG is on; the instances are device.0.mig.N.uuid and so on
 //! device.0.error=15             what each call on that device returns
-//! device.0.CALL.error=4         the same for one: handle, uuid, name, memory, memory_v2, mig_mode,
+//! device.0.CALL.error=4         the same for one call: handle, uuid, name, memory, memory_v2, mig_mode,
 //!                               mig_slots, compute, graphics, mps
 //! ```
-//!
-//! Signatures, structures and numbers are those of nvml.h.
 
-// It finds its scenario by dladdr and is patched by tests as an ELF file.
-#![cfg(target_os = "linux")]
-#![allow(non_snake_case, reason = "the names are the C library's")]
-#![allow(
-    clippy::not_unsafe_ptr_arg_deref,
-    reason = "only C calls these, by the contract of nvml.h"
-)]
+// The library finds its scenario with dladdr, and `StandInDriver::without` edits it as an ELF file.
+#[cfg(target_os = "linux")]
+mod library;
 
-use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
-use std::os::unix::ffi::OsStrExt;
+use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
+use std::fs;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-type Return = u32;
-const SUCCESS: Return = 0;
-const UNINITIALIZED: Return = 1;
-const INVALID_ARGUMENT: Return = 2;
-const NOT_SUPPORTED: Return = 3;
-const NOT_FOUND: Return = 6;
-const INSUFFICIENT_SIZE: Return = 7;
-const ARGUMENT_VERSION_MISMATCH: Return = 25;
+use tempfile::TempDir;
 
-/// nvmlMemory_t.
-#[repr(C)]
-pub struct Memory {
-    total: u64,
-    free: u64,
-    used: u64,
+/// A copy of the C library in a folder of its own, so that the loader takes it for a library of its own.
+pub struct StandInDriver {
+    folder: TempDir,
 }
 
-/// nvmlMemory_v2_t.
-#[repr(C)]
-pub struct MemoryV2 {
-    version: u32,
-    total: u64,
-    reserved: u64,
-    free: u64,
-    used: u64,
-}
-
-/// nvmlProcessInfo_v2_t, which version 3 of the calls fills too.
-#[repr(C)]
-pub struct Process {
-    pid: u32,
-    used: u64,
-    gpu_instance: u32,
-    compute_instance: u32,
-}
-
-/// nvmlDevice_t: the device's index plus one, and above it the MIG instance's plus one.
-type Handle = usize;
-const MIG_SHIFT: u32 = 16;
-
-/// How often the library was initialised and not shut down.
-static INITIALISED: AtomicUsize = AtomicUsize::new(0);
-
-/// Dl_info of dlfcn.h.
-#[repr(C)]
-struct LoadedObject {
-    path: *const c_char,
-    base: *mut c_void,
-    symbol: *const c_char,
-    address: *mut c_void,
-}
-
-unsafe extern "C" {
-    fn dladdr(address: *const c_void, object: *mut LoadedObject) -> c_int;
-}
-
-/// The path from which this copy of the library was loaded.
-fn library() -> PathBuf {
-    let mut object = LoadedObject {
-        path: std::ptr::null(),
-        base: std::ptr::null_mut(),
-        symbol: std::ptr::null(),
-        address: std::ptr::null_mut(),
-    };
-    // SAFETY: the address is one of this library's own, and `object` is a valid Dl_info.
-    let found = unsafe { dladdr((&raw const INITIALISED).cast(), &raw mut object) };
-    assert_ne!(found, 0, "the loader does not know this library");
-    // SAFETY: dladdr found the object, whose path is a C string that lives as long as it is loaded.
-    let path = unsafe { CStr::from_ptr(object.path) };
-    PathBuf::from(OsStr::from_bytes(path.to_bytes()))
-}
-
-struct Scenario(String);
-
-impl Scenario {
-    fn read() -> Self {
-        let mut path = library().into_os_string();
-        path.push(".scenario");
-        Self(std::fs::read_to_string(path).expect("the scenario beside the library"))
-    }
-
-    fn text(&self, key: &str) -> Option<&str> {
-        self.0
-            .lines()
-            .filter_map(|line| line.split_once('='))
-            .find_map(|(name, value)| (name.trim() == key).then(|| value.trim()))
-    }
-
-    fn number(&self, key: &str) -> u64 {
-        self.text(key).map_or(0, |value| value.parse().expect("a number in the scenario"))
-    }
-
-    fn error(&self, subject: &str) -> Result<(), Return> {
-        match self.number(&format!("{subject}.error")) {
-            0 => Ok(()),
-            error => Err(error as Return),
+impl StandInDriver {
+    /// A driver that answers from this scenario.
+    pub fn new(scenario: &str) -> Self {
+        let driver = Self { folder: tempfile::tempdir().expect("a temporary folder") };
+        let built = stand_in();
+        if let Err(error) = fs::copy(&built, driver.library()) {
+            panic!("could not copy the stand-in {}: {error}", built.display());
         }
-    }
-}
-
-/// A device or a MIG instance in the scenario.
-struct Device {
-    scenario: Scenario,
-    prefix: String,
-}
-
-impl Device {
-    fn new(handle: Handle) -> Result<Self, Return> {
-        let scenario = initialised()?;
-        let device = (handle & ((1 << MIG_SHIFT) - 1)).checked_sub(1).ok_or(INVALID_ARGUMENT)?;
-        let prefix = format!("device.{device}");
-        scenario.error(&prefix)?;
-        let Some(instance) = (handle >> MIG_SHIFT).checked_sub(1) else {
-            return Ok(Self { scenario, prefix });
-        };
-        let prefix = format!("{prefix}.mig.{instance}");
-        scenario.error(&prefix)?;
-        Ok(Self { scenario, prefix })
+        driver.becomes(scenario);
+        driver
     }
 
-    /// The device that `handle` names, unless the scenario fails this call.
-    fn for_call(handle: Handle, call: &str) -> Result<Self, Return> {
-        let device = Self::new(handle)?;
-        device.scenario.error(&device.key(call))?;
-        Ok(device)
-    }
-
-    fn key(&self, key: &str) -> String {
-        format!("{}.{key}", self.prefix)
-    }
-
-    fn text(&self, key: &str) -> Option<&str> {
-        self.scenario.text(&self.key(key))
-    }
-
-    fn number(&self, key: &str) -> u64 {
-        self.scenario.number(&self.key(key))
-    }
-
-    fn memory(&self) -> MemoryV2 {
-        let [total, reserved, used] = ["total", "reserved", "used"].map(|key| self.number(key));
-        MemoryV2 { version: 0, total, reserved, free: total - reserved - used, used }
-    }
-}
-
-fn initialised() -> Result<Scenario, Return> {
-    if INITIALISED.load(Ordering::SeqCst) == 0 {
-        return Err(UNINITIALIZED);
-    }
-    Ok(Scenario::read())
-}
-
-fn code(result: Result<(), Return>) -> Return {
-    result.err().unwrap_or(SUCCESS)
-}
-
-fn store<T>(place: *mut T, value: T) -> Result<(), Return> {
-    if place.is_null() {
-        return Err(INVALID_ARGUMENT);
-    }
-    // SAFETY: not null, and by the contract of nvml.h a valid place for one `T`.
-    unsafe { place.write(value) };
-    Ok(())
-}
-
-fn store_text(text: &str, buffer: *mut c_char, length: u32) -> Result<(), Return> {
-    if buffer.is_null() {
-        return Err(INVALID_ARGUMENT);
-    }
-    if text.len() >= length as usize {
-        return Err(INSUFFICIENT_SIZE);
-    }
-    // SAFETY: `buffer` has room for `length` bytes by the contract of nvml.h; the text and its end are fewer.
-    unsafe {
-        std::ptr::copy_nonoverlapping(text.as_ptr(), buffer.cast(), text.len());
-        buffer.add(text.len()).write(0);
-    }
-    Ok(())
-}
-
-fn store_processes(
-    handle: Handle,
-    call: &str,
-    count: *mut u32,
-    list: *mut Process,
-) -> Result<(), Return> {
-    let device = Device::for_call(handle, call)?;
-    let processes: Vec<Process> = device
-        .text(call)
-        .unwrap_or_default()
-        .split_whitespace()
-        .map(|process| {
-            let (pid, used) = process.split_once(':').expect("pid:bytes");
-            Process {
-                pid: pid.parse().expect("a pid"),
-                used: if used == "-" { u64::MAX } else { used.parse().expect("bytes") },
-                gpu_instance: u32::MAX,
-                compute_instance: u32::MAX,
-            }
-        })
-        .collect();
-    if count.is_null() {
-        return Err(INVALID_ARGUMENT);
-    }
-    // SAFETY: not null, and by the contract of nvml.h the size of `list` in elements.
-    let room = unsafe { count.read() } as usize;
-    store(count, processes.len() as u32)?;
-    if processes.len() > room {
-        return Err(INSUFFICIENT_SIZE);
-    }
-    for (place, process) in processes.into_iter().enumerate() {
-        // SAFETY: `list` has room for `room` elements, and `place` is less.
-        unsafe { list.add(place).write(process) };
-    }
-    Ok(())
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn nvmlInit_v2() -> Return {
-    let result = Scenario::read().error("init");
-    if result.is_ok() {
-        INITIALISED.fetch_add(1, Ordering::SeqCst);
-    }
-    code(result)
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn nvmlShutdown() -> Return {
-    let fewer = |count: usize| count.checked_sub(1);
-    match INITIALISED.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fewer) {
-        Ok(_) => SUCCESS,
-        Err(_) => UNINITIALIZED,
-    }
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn nvmlSystemGetDriverVersion(buffer: *mut c_char, length: u32) -> Return {
-    code(initialised().and_then(|scenario| {
-        store_text(scenario.text("driver").unwrap_or("570.86.15"), buffer, length)
-    }))
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn nvmlDeviceGetCount_v2(count: *mut u32) -> Return {
-    code(initialised().and_then(|scenario| {
-        scenario.error("count")?;
-        store(count, scenario.number("count") as u32)
-    }))
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn nvmlDeviceGetHandleByIndex_v2(index: u32, handle: *mut Handle) -> Return {
-    code(initialised().and_then(|scenario| {
-        if u64::from(index) >= scenario.number("count") {
-            return Err(INVALID_ARGUMENT);
+    /// A driver that is too old to have a function: its name in the library is changed.
+    pub fn without(self, function: &str) -> Self {
+        let mut bytes = fs::read(self.library()).expect("the library");
+        let name = format!("\0{function}\0").into_bytes();
+        let places: Vec<usize> = bytes
+            .windows(name.len())
+            .enumerate()
+            .filter_map(|(place, window)| (window == name).then_some(place))
+            .collect();
+        assert!(!places.is_empty(), "{function} is exported");
+        for place in places {
+            bytes[place + 1] = b'-';
         }
-        let value = index as Handle + 1;
-        Device::for_call(value, "handle")?;
-        store(handle, value)
-    }))
+        fs::write(self.library(), bytes).expect("the library is written");
+        self
+    }
+
+    /// Answer from another scenario from now on.
+    pub fn becomes(&self, scenario: &str) {
+        let path = self.folder.path().join("libnvidia-ml.so.1.scenario");
+        fs::write(path, scenario).expect("the scenario is written");
+    }
+
+    /// The path of the library, for `RunBuilder::nvml`.
+    pub fn library(&self) -> PathBuf {
+        self.folder.path().join("libnvidia-ml.so.1")
+    }
 }
 
-#[unsafe(no_mangle)]
-pub extern "C" fn nvmlDeviceGetUUID(handle: Handle, buffer: *mut c_char, length: u32) -> Return {
-    code(Device::for_call(handle, "uuid").and_then(|device| {
-        store_text(device.text("uuid").expect("a uuid in the scenario"), buffer, length)
-    }))
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn nvmlDeviceGetName(handle: Handle, buffer: *mut c_char, length: u32) -> Return {
-    code(Device::for_call(handle, "name").and_then(|device| {
-        store_text(device.text("name").unwrap_or("NVIDIA Stand-In"), buffer, length)
-    }))
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn nvmlDeviceGetMemoryInfo(handle: Handle, memory: *mut Memory) -> Return {
-    code(Device::for_call(handle, "memory").and_then(|device| {
-        let MemoryV2 { total, reserved, free, used, .. } = device.memory();
-        store(memory, Memory { total, free, used: used + reserved })
-    }))
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn nvmlDeviceGetMemoryInfo_v2(handle: Handle, memory: *mut MemoryV2) -> Return {
-    code(Device::for_call(handle, "memory_v2").and_then(|device| {
-        if memory.is_null() {
-            return Err(INVALID_ARGUMENT);
-        }
-        // SAFETY: not null, and by the contract of nvml.h a nvmlMemory_v2_t with its version set.
-        let version = unsafe { (*memory).version };
-        // NVML_STRUCT_VERSION(Memory, 2)
-        if version != (size_of::<MemoryV2>() as u32 | 2 << 24) {
-            return Err(ARGUMENT_VERSION_MISMATCH);
-        }
-        store(memory, MemoryV2 { version, ..device.memory() })
-    }))
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn nvmlDeviceGetMigMode(
-    handle: Handle,
-    current: *mut u32,
-    pending: *mut u32,
-) -> Return {
-    code(Device::for_call(handle, "mig_mode").and_then(|device| {
-        // A device without MIG does not know the call.
-        let mode = device.text("mig_mode").ok_or(NOT_SUPPORTED)?;
-        let mode = mode.parse().expect("0 or 1");
-        store(current, mode)?;
-        store(pending, mode)
-    }))
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn nvmlDeviceGetMaxMigDeviceCount(handle: Handle, count: *mut u32) -> Return {
-    code(
-        Device::for_call(handle, "mig_slots")
-            .and_then(|device| store(count, device.number("mig_slots") as u32)),
-    )
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn nvmlDeviceGetMigDeviceHandleByIndex(
-    parent: Handle,
-    index: u32,
-    handle: *mut Handle,
-) -> Return {
-    code(Device::new(parent).and_then(|device| {
-        let value = parent | (index as Handle + 1) << MIG_SHIFT;
-        if device.text(&format!("mig.{index}.uuid")).is_none() {
-            return Err(NOT_FOUND);
-        }
-        Device::for_call(value, "handle")?;
-        store(handle, value)
-    }))
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn nvmlDeviceGetComputeRunningProcesses_v3(
-    handle: Handle,
-    count: *mut u32,
-    list: *mut Process,
-) -> Return {
-    code(store_processes(handle, "compute", count, list))
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn nvmlDeviceGetGraphicsRunningProcesses_v3(
-    handle: Handle,
-    count: *mut u32,
-    list: *mut Process,
-) -> Return {
-    code(store_processes(handle, "graphics", count, list))
-}
-
-#[unsafe(no_mangle)]
-pub extern "C" fn nvmlDeviceGetMPSComputeRunningProcesses_v3(
-    handle: Handle,
-    count: *mut u32,
-    list: *mut Process,
-) -> Return {
-    code(store_processes(handle, "mps", count, list))
+/// Where cargo builds the C library: next to the test that depends on this crate, in <target>/<profile>/deps.
+fn stand_in() -> PathBuf {
+    let test = std::env::current_exe().expect("the path of this test");
+    test.with_file_name(format!("{DLL_PREFIX}nvml_stand_in{DLL_SUFFIX}"))
 }

@@ -1,76 +1,17 @@
 //! Tests with tests/nvml-stand-in, a libnvidia-ml that takes its answers from a file.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
+use nvml_stand_in::StandInDriver;
 
 use super::{Gpu, GpuDevice, has_process_lists};
 
-/// Builds the stand-in once per test run, and returns its path.
-fn stand_in() -> &'static Path {
-    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    LIBRARY.get_or_init(|| {
-        // In a separate target folder, because cargo may hold the lock of the usual one while it runs the
-        // tests.
-        let output = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--package", "nvml-stand-in"])
-            .args(["--message-format", "json"])
-            .args(["--target-dir", "target/nvml-stand-in"])
-            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
-            .stderr(Stdio::inherit())
-            .output()
-            .expect("cargo runs");
-        assert!(output.status.success(), "the stand-in was not built");
-        output
-            .stdout
-            .split(|byte| *byte == b'\n')
-            .filter_map(|line| serde_json::from_slice::<serde_json::Value>(line).ok())
-            .filter(|message| message["target"]["name"] == "nvml_stand_in")
-            .find_map(|message| message["filenames"][0].as_str().map(PathBuf::from))
-            .expect("cargo names the library")
-    })
+trait Machine {
+    /// The GPUs of a machine with this driver.
+    fn gpu(&self) -> Gpu;
 }
 
-/// A machine with its own copy of the stand-in, which the loader treats as a separate library.
-struct Machine(TempDir);
-
-impl Machine {
-    fn new(scenario: &str) -> Self {
-        let machine = Self(TempDir::new().expect("a folder"));
-        std::fs::copy(stand_in(), machine.library()).expect("a copy");
-        machine.becomes(scenario);
-        machine
-    }
-
-    /// Simulates a driver too old to have `function`, by changing its name in the library.
-    fn without(self, function: &str) -> Self {
-        let mut bytes = std::fs::read(self.library()).expect("the library");
-        let name = format!("\0{function}\0").into_bytes();
-        let places: Vec<usize> = bytes
-            .windows(name.len())
-            .enumerate()
-            .filter_map(|(place, window)| (window == name).then_some(place))
-            .collect();
-        assert!(!places.is_empty(), "{function} is exported");
-        for place in places {
-            bytes[place + 1] = b'-';
-        }
-        std::fs::write(self.library(), bytes).expect("written");
-        self
-    }
-
-    fn library(&self) -> PathBuf {
-        self.0.path().join("libnvidia-ml.so.1")
-    }
-
-    fn becomes(&self, scenario: &str) {
-        let path = self.0.path().join("libnvidia-ml.so.1.scenario");
-        std::fs::write(path, scenario).expect("the scenario");
-    }
-
+impl Machine for StandInDriver {
     fn gpu(&self) -> Gpu {
         let mut gpu = Gpu::new(Some(self.library()));
         // Even if the tests run in a container.
@@ -107,7 +48,7 @@ fn uuids(devices: &[GpuDevice]) -> Vec<&str> {
 
 /// The `process` of the only device.
 fn process_bytes(scenario: &str, watched: &[u32]) -> Option<u64> {
-    let inventory = Machine::new(scenario).gpu().devices(watched);
+    let inventory = StandInDriver::new(scenario).gpu().devices(watched);
     inventory.expect("an inventory").devices[0].process
 }
 
@@ -117,9 +58,9 @@ fn me() -> u32 {
 
 #[test]
 fn a_missing_driver_is_reported_and_is_not_loaded_again_for_a_minute() {
-    let machine = Machine::new(ONE);
+    let machine = StandInDriver::new(ONE);
     let library = machine.library();
-    let elsewhere = machine.0.path().join("elsewhere.so");
+    let elsewhere = library.with_file_name("elsewhere.so");
     std::fs::rename(&library, &elsewhere).expect("moved");
     let mut gpu = machine.gpu();
     let start = Instant::now();
@@ -136,7 +77,7 @@ fn a_missing_driver_is_reported_and_is_not_loaded_again_for_a_minute() {
 
 #[test]
 fn a_library_that_is_not_nvml_is_a_reason() {
-    let machine = Machine::new(ONE).without("nvmlInit_v2");
+    let machine = StandInDriver::new(ONE).without("nvmlInit_v2");
     let reason = machine.gpu().devices(&[]).expect_err("not NVML");
     assert!(reason.starts_with("NVML: function symbol failed to load"), "{reason}");
 }
@@ -149,7 +90,7 @@ fn a_driver_that_refuses_gives_its_reason_and_is_tried_again_after_ten_seconds()
         (18, "NVML: the library and the kernel module have different versions; reboot to fix this"),
         (27, "NVML: error 27"),
     ] {
-        let machine = Machine::new(&format!("init.error={error}"));
+        let machine = StandInDriver::new(&format!("init.error={error}"));
         let mut gpu = machine.gpu();
         let start = Instant::now();
         assert_eq!(gpu.devices_at(&[], start), Err(reason.to_owned()));
@@ -164,13 +105,13 @@ fn a_driver_that_refuses_gives_its_reason_and_is_tried_again_after_ten_seconds()
 
 #[test]
 fn a_driver_without_devices_is_a_reason() {
-    let machine = Machine::new("count=0");
+    let machine = StandInDriver::new("count=0");
     assert_eq!(machine.gpu().devices(&[]), Err("NVML: the driver lists no devices".to_owned()));
 }
 
 #[test]
 fn one_device_reports_total_used_free_and_reserved() {
-    let inventory = Machine::new(ONE).gpu().devices(&[]).expect("an inventory");
+    let inventory = StandInDriver::new(ONE).gpu().devices(&[]).expect("an inventory");
     assert_eq!(
         inventory.devices,
         [GpuDevice {
@@ -190,7 +131,7 @@ fn one_device_reports_total_used_free_and_reserved() {
 
 #[test]
 fn several_devices_are_listed_in_the_order_of_the_driver() {
-    let inventory = Machine::new(TWO).gpu().devices(&[]).expect("an inventory");
+    let inventory = StandInDriver::new(TWO).gpu().devices(&[]).expect("an inventory");
     assert_eq!(uuids(&inventory.devices), ["GPU-aa", "GPU-bb"]);
     assert_eq!(inventory.devices[1].index, 1);
     assert_eq!(inventory.devices[1].total, 2000);
@@ -198,7 +139,7 @@ fn several_devices_are_listed_in_the_order_of_the_driver() {
 
 #[test]
 fn changes_between_two_calls_are_reported() {
-    let machine = Machine::new(ONE);
+    let machine = StandInDriver::new(ONE);
     let mut gpu = machine.gpu();
     gpu.devices(&[]).expect("an inventory");
     machine.becomes(&ONE.replace("used=200", "used=300"));
@@ -208,9 +149,9 @@ fn changes_between_two_calls_are_reported() {
 
 #[test]
 fn an_older_driver_counts_reserved_memory_as_used() {
-    let absent = Machine::new(ONE).without("nvmlDeviceGetMemoryInfo_v2");
-    let unknown = Machine::new(&and(ONE, "device.0.memory_v2.error=13"));
-    let other_version = Machine::new(&and(ONE, "device.0.memory_v2.error=25"));
+    let absent = StandInDriver::new(ONE).without("nvmlDeviceGetMemoryInfo_v2");
+    let unknown = StandInDriver::new(&and(ONE, "device.0.memory_v2.error=13"));
+    let other_version = StandInDriver::new(&and(ONE, "device.0.memory_v2.error=25"));
     for machine in [absent, unknown, other_version] {
         let inventory = machine.gpu().devices(&[]).expect("an inventory");
         let device = &inventory.devices[0];
@@ -222,7 +163,7 @@ fn an_older_driver_counts_reserved_memory_as_used() {
 #[test]
 fn a_device_that_does_not_report_its_memory_is_listed_as_lost() {
     let scenario = and(ONE, "device.0.memory_v2.error=3\ndevice.0.memory.error=3");
-    let inventory = Machine::new(&scenario).gpu().devices(&[]);
+    let inventory = StandInDriver::new(&scenario).gpu().devices(&[]);
     let inventory = inventory.expect("an inventory");
     assert!(inventory.devices.is_empty());
     assert_eq!(inventory.lost, ["GPU 0: it does not report its memory"]);
@@ -280,7 +221,7 @@ fn without_a_process_list_the_bytes_are_none_and_the_device_is_still_listed() {
         assert_eq!(process_bytes(&and(ONE, &refused), &[]), None);
     }
     let absent = "nvmlDeviceGetComputeRunningProcesses_v3";
-    let machine = Machine::new(&and(ONE, &own)).without(absent);
+    let machine = StandInDriver::new(&and(ONE, &own)).without(absent);
     let inventory = machine.gpu().devices(&[]).expect("an inventory");
     assert_eq!(inventory.devices[0].process, None);
     assert_eq!(inventory.devices[0].used, 200);
@@ -299,7 +240,7 @@ fn another_list_that_is_missing_matters_only_if_it_could_contain_this_process() 
 #[test]
 fn in_a_container_only_bytes_listed_for_this_process_are_reported() {
     let inside = |lists: &str| {
-        let machine = Machine::new(&and(ONE, lists));
+        let machine = StandInDriver::new(&and(ONE, lists));
         let mut gpu = machine.gpu();
         gpu.same_pids = false;
         gpu.devices(&[]).expect("an inventory").devices[0].process
@@ -345,7 +286,7 @@ const MIG: &str = "
 #[test]
 fn a_device_with_mig_is_listed_by_its_instances() {
     let scenario = and(MIG, &format!("device.1.mig.0.compute={}:40", me()));
-    let inventory = Machine::new(&scenario).gpu().devices(&[]);
+    let inventory = StandInDriver::new(&scenario).gpu().devices(&[]);
     let inventory = inventory.expect("an inventory");
     assert!(inventory.lost.is_empty());
     assert_eq!(uuids(&inventory.devices), ["GPU-aa", "MIG-b0", "MIG-b2"]);
@@ -371,7 +312,7 @@ fn a_device_with_mig_is_listed_by_its_instances() {
 #[test]
 fn an_instance_without_permission_is_reported_and_the_others_are_listed() {
     let scenario = and(MIG, "device.1.mig.0.error=4");
-    let inventory = Machine::new(&scenario).gpu().devices(&[]);
+    let inventory = StandInDriver::new(&scenario).gpu().devices(&[]);
     let inventory = inventory.expect("an inventory");
     assert_eq!(uuids(&inventory.devices), ["GPU-aa", "MIG-b2"]);
     assert_eq!(inventory.lost, ["GPU 1 MIG 0: no permission: this user may not query it"]);
@@ -380,7 +321,7 @@ fn an_instance_without_permission_is_reported_and_the_others_are_listed() {
 #[test]
 fn mig_without_instances_is_reported() {
     let scenario = and(ONE, "device.0.mig_mode=1\ndevice.0.mig_slots=7");
-    let inventory = Machine::new(&scenario).gpu().devices(&[]);
+    let inventory = StandInDriver::new(&scenario).gpu().devices(&[]);
     let inventory = inventory.expect("an inventory");
     assert!(inventory.devices.is_empty());
     assert_eq!(inventory.lost, ["GPU 0 (GPU-aa): MIG is enabled but has no instances"]);
@@ -389,7 +330,7 @@ fn mig_without_instances_is_reported() {
 #[test]
 fn a_device_without_permission_is_reported_and_the_others_are_listed() {
     let scenario = and(TWO, "device.0.handle.error=4");
-    let inventory = Machine::new(&scenario).gpu().devices(&[]);
+    let inventory = StandInDriver::new(&scenario).gpu().devices(&[]);
     let inventory = inventory.expect("an inventory");
     assert_eq!(uuids(&inventory.devices), ["GPU-bb"]);
     assert_eq!(inventory.lost, ["GPU 0: no permission: this user may not query it"]);
@@ -397,7 +338,7 @@ fn a_device_without_permission_is_reported_and_the_others_are_listed() {
 
 #[test]
 fn a_device_lost_between_two_calls_is_reported_with_its_uuid() {
-    let machine = Machine::new(TWO);
+    let machine = StandInDriver::new(TWO);
     let mut gpu = machine.gpu();
     assert_eq!(gpu.devices(&[]).expect("an inventory").devices.len(), 2);
 
@@ -416,7 +357,7 @@ fn a_device_lost_between_two_calls_is_reported_with_its_uuid() {
 fn a_device_lost_during_a_query_is_reported() {
     for call in ["uuid", "name", "mig_mode", "memory_v2", "compute", "mps"] {
         let scenario = and(TWO, &format!("device.1.{call}.error=15"));
-        let inventory = Machine::new(&scenario).gpu().devices(&[]);
+        let inventory = StandInDriver::new(&scenario).gpu().devices(&[]);
         let inventory = inventory.expect("an inventory");
         assert_eq!(uuids(&inventory.devices), ["GPU-aa"], "{call}");
         assert_eq!(inventory.lost.len(), 1, "{call}");
@@ -425,7 +366,7 @@ fn a_device_lost_during_a_query_is_reported() {
 
 #[test]
 fn a_device_that_the_driver_no_longer_lists_is_reported() {
-    let machine = Machine::new(TWO);
+    let machine = StandInDriver::new(TWO);
     let mut gpu = machine.gpu();
     gpu.devices(&[]).expect("an inventory");
     // The other device moves up.
@@ -451,7 +392,7 @@ fn a_driver_unloaded_during_the_run_is_a_reason_until_it_is_back() {
         ("count.error=9", "no NVIDIA driver: its kernel module is not loaded"),
         ("device.0.error=1", "NVML: the driver ended the session"),
     ] {
-        let machine = Machine::new(ONE);
+        let machine = StandInDriver::new(ONE);
         let mut gpu = machine.gpu();
         let start = Instant::now();
         gpu.devices_at(&[], start).expect("an inventory");
@@ -468,7 +409,7 @@ fn a_driver_unloaded_during_the_run_is_a_reason_until_it_is_back() {
 
 #[test]
 fn a_driver_whose_devices_are_all_lost_is_opened_again_after_ten_seconds() {
-    let machine = Machine::new(ONE);
+    let machine = StandInDriver::new(ONE);
     let mut gpu = machine.gpu();
     let start = Instant::now();
     let at = |seconds| start + Duration::from_secs(seconds);
