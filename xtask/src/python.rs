@@ -92,7 +92,8 @@ fn environment() -> Result<PathBuf> {
 /// selects other features of shared dependencies: it would compile wasmtime again, which takes longer than
 /// all tests together.
 fn install(package: &Path, python: &Path) -> Result<()> {
-    run(cargo().args(["build", "--locked", "--workspace", "--lib"]))?;
+    let features = ["--features", "model-foundry-python/trap-for-tests"];
+    run(cargo().args(["build", "--locked", "--workspace", "--lib"]).args(features))?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     let target = target.unwrap_or_else(|| root().join("target"));
     let library = format!("{DLL_PREFIX}model_foundry_native{DLL_SUFFIX}");

@@ -9,6 +9,7 @@ mod fork;
 mod loggers;
 mod metrics;
 mod run;
+#[cfg(feature = "trap-for-tests")]
 mod traps;
 mod values;
 
@@ -31,6 +32,7 @@ mod native {
     use crate::metrics::{Metrics, history, read_statistics};
     #[pymodule_export]
     use crate::run::OpenRun;
+    #[cfg(feature = "trap-for-tests")]
     #[pymodule_export]
     use crate::traps::_trap;
     #[pymodule_export]

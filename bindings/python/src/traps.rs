@@ -1,4 +1,5 @@
-//! Traps, for the tests: that they are told by return codes, whatever handles the process' signals.
+//! A trap on demand, for the tests: wasmtime must report traps by return codes, whatever handles the process's
+//! signals. Only in builds with the feature `trap-for-tests`.
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -7,14 +8,14 @@ use wasmtime::{Instance, Module, Store};
 use crate::errors::raised;
 use crate::fork::{outside, runtime};
 
-/// Call the export `answer` of a core module under the engine of the component; why it trapped.
+/// Call the export `answer` of a core module in the engine of the component. It must trap: the reason.
 #[pyfunction]
 pub(crate) fn _trap(py: Python<'_>, module: &[u8]) -> PyResult<String> {
     let runtime = outside(py, runtime).map_err(raised)?;
     let called = outside(py, || {
         let module = Module::new(runtime.engine(), module)?;
         let mut store = Store::new(runtime.engine(), ());
-        // Half a second of the engine's clock: what loops is stopped, if that clock ticks.
+        // Half a second of the engine's clock, which stops a loop if that clock ticks.
         store.set_epoch_deadline(5);
         let instance = Instance::new(&mut store, &module, &[])?;
         instance.get_typed_func::<(), ()>(&mut store, "answer")?.call(&mut store, ())
