@@ -13,32 +13,32 @@ use crate::NO_EPOCH;
 use crate::processes::{Child, run_of_child, tell};
 use crate::trainer::Trainer;
 
-/// What the tests were written for. It reads `.wandb` files with a program of its own, which needs no
-/// network and no account.
-const WANDB: &str = "wandb==0.31.0";
-
-/// wandb's own program, in a virtual environment under target/; or why there is none.
-fn wandb() -> Result<&'static Path, &'static str> {
-    static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+/// wandb's own program, which reads `.wandb` files without a network and without an account. `cargo xtask test`
+/// installs it, in the version that bindings/python/tests/requirements.txt names.
+///
+/// Without it the tests fail, since a format that nothing reads is not tested. Where it cannot be installed,
+/// `MODEL_FOUNDRY_SKIP_WANDB=1` skips what needs it, but never in CI.
+fn wandb() -> Option<&'static Path> {
+    static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
     let program = PROGRAM.get_or_init(|| {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let environment = root.join("target/wandb-venv");
-        let program = environment.join("bin/wandb");
-        let installed = environment.join(WANDB);
-        if installed.exists() {
-            return Ok(program);
-        }
-        let run = |command: &mut Command| match command.output() {
-            Ok(output) if output.status.success() => Ok(()),
-            Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-            Err(error) => Err(error.to_string()),
+        let program = root.join("target/python/venv/bin/wandb");
+        let reason = match Command::new(&program).arg("--version").output() {
+            Ok(output) if output.status.success() => return Some(program),
+            Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            Err(error) => error.to_string(),
         };
-        run(Command::new("python3").args(["-m", "venv"]).arg(&environment))?;
-        run(Command::new(environment.join("bin/pip")).args(["install", "--quiet", WANDB]))?;
-        std::fs::write(&installed, "").map_err(|error| error.to_string())?;
-        Ok(program)
+        let skips = std::env::var_os("MODEL_FOUNDRY_SKIP_WANDB").is_some_and(|value| value == "1");
+        let problem = format!("{} does not run: {reason}", program.display());
+        assert!(
+            skips && std::env::var_os("CI").is_none(),
+            "{problem}; `cargo xtask venv` installs it, and MODEL_FOUNDRY_SKIP_WANDB=1 skips this test \
+             outside CI"
+        );
+        println!("skipped: {problem}");
+        None
     });
-    program.as_deref().map_err(String::as_str)
+    program.as_deref()
 }
 
 /// What `wandb leet inspect --json` prints of a file.
@@ -87,13 +87,7 @@ pub(crate) fn log_to_wandb() {
 
 #[test]
 fn wandb_integration_offline() -> Result<()> {
-    let wandb = match wandb() {
-        Ok(wandb) => wandb,
-        Err(reason) => {
-            println!("skipped: {WANDB} cannot be installed here: {reason}");
-            return Ok(());
-        }
-    };
+    let Some(wandb) = wandb() else { return Ok(()) };
     let experiment = Experiment::new();
     let variables = [("WANDB_PROJECT", "circle".to_owned())];
     Child::start("log to Weights & Biases", experiment.folder(), &variables).ends_well();
@@ -153,7 +147,7 @@ fn each_attempt_is_an_offline_run_of_its_own() -> Result<()> {
     }
     let files = offline_runs(&experiment)?;
     assert_eq!(files.len(), 2);
-    let Ok(wandb) = wandb() else { return Ok(()) };
+    let Some(wandb) = wandb() else { return Ok(()) };
     let mut names = Vec::new();
     for file in &files {
         let summary: Value = serde_json::from_str(&inspect(wandb, file, true)?)?;
@@ -197,7 +191,7 @@ fn a_killed_attempt_s_offline_run_is_read_up_to_its_last_block() -> Result<()> {
 
     let files = offline_runs(&experiment)?;
     assert!(std::fs::metadata(&files[0])?.len() > 100 << 10, "blocks were written meanwhile");
-    let Ok(wandb) = wandb() else { return Ok(()) };
+    let Some(wandb) = wandb() else { return Ok(()) };
     let records = inspect(wandb, &files[0], false)?;
     let rows = records.lines().filter(|record| record.contains("\"type\":\"history\"")).count();
     assert!(rows > STEPS as usize / 2, "{rows}");

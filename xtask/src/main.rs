@@ -2,6 +2,7 @@
 //!
 //!     cargo xtask component [--check]   build the logging component, or compare the committed one
 //!     cargo xtask test                  every test there is
+//!     cargo xtask venv                  the virtual environment of the tests, for `cargo test` by itself
 //!     cargo xtask ci                    what has to pass before a change lands
 
 mod component;
@@ -33,6 +34,8 @@ enum Task {
     },
     /// Run every test
     Test(test::Options),
+    /// Make the virtual environment that the tests use, in target/python/venv
+    Venv,
     /// Run formatting, lints, the component's check and every test
     Ci,
 }
@@ -41,6 +44,7 @@ fn main() -> Result<()> {
     match Arguments::parse().command {
         Task::Component { check } => component::component(check),
         Task::Test(options) => test::test(&options),
+        Task::Venv => python::environment().map(drop),
         Task::Ci => {
             run(cargo().args(["fmt", "--all", "--check"]))?;
             let clippy = ["clippy", "--locked", "--workspace", "--all-targets"];

@@ -13,18 +13,17 @@ use crate::{cargo, root, run};
 
 /// Build the package into the environment and test it there, and with the packages in `frameworks` if that is
 /// given.
-pub(crate) fn test(frameworks: Option<&Path>) -> Result<()> {
+pub(crate) fn test(python: &Path, frameworks: Option<&Path>) -> Result<()> {
     let package = root().join("bindings/python");
-    let python = environment()?;
-    install(&package, &python)?;
+    install(&package, python)?;
     let module = ["-m", "pytest", "--pyargs", "tests", "model_foundry"];
-    run(command(&python, &package).args(module))?;
+    run(command(python, &package).args(module))?;
     if let Some(frameworks) = frameworks {
         let module = ["-m", "pytest", "-m", "frameworks", "tests"];
-        run(command(&python, &package).env("PYTHONPATH", frameworks).args(module))?;
+        run(command(python, &package).env("PYTHONPATH", frameworks).args(module))?;
     }
-    run(command(&python, &package).args(["-m", "mypy", "--package", "model_foundry"]))?;
-    run(command(&python, &package).args(["-m", "mypy", "tests"]))
+    run(command(python, &package).args(["-m", "mypy", "--package", "model_foundry"]))?;
+    run(command(python, &package).args(["-m", "mypy", "tests"]))
 }
 
 /// The folder to import packages from: that of a virtual environment, or `folder` itself.
@@ -70,7 +69,7 @@ fn site_packages(python: &Path) -> Result<PathBuf> {
 }
 
 /// The environment's interpreter. The environment is made if it is missing, and has all that the tests need.
-fn environment() -> Result<PathBuf> {
+pub(crate) fn environment() -> Result<PathBuf> {
     let folder = root().join("target/python/venv");
     let python = interpreter(&folder);
     if !python.exists() {

@@ -44,8 +44,10 @@ impl Options {
 pub(crate) fn test(options: &Options) -> Result<()> {
     // First, because the workspace's tests take minutes.
     let frameworks = options.frameworks()?;
+    // Before the workspace's tests, which use wandb from the environment.
+    let python = python::environment()?;
     run(cargo().args(["test", "--locked", "--workspace"]))?;
-    python::test(frameworks.as_deref())?;
+    python::test(&python, frameworks.as_deref())?;
     run(cargo()
         .args(["test", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--target-dir"])
         .arg(root().join("target/fuzz-tests")))
