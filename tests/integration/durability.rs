@@ -1,6 +1,7 @@
 //! What `buffered`, `immediate` and `synced` promise.
 
 use std::sync::Arc;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -10,13 +11,18 @@ use model_foundry::{
 use model_foundry_tests::Experiment;
 use parking_lot::{Condvar, Mutex};
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::NO_EPOCH;
 use crate::disks::TestDisk;
+use crate::heartbeat::{Heartbeat, beats, now, slack};
 use crate::processes::{Child, PATIENCE, eventually, given, run_of_child, tell, wait_to_be_killed};
 
 /// Longer than any test: what is written before is written for another reason.
 const NEVER: u32 = 3_600_000;
+
+/// The file of the heartbeat in a run folder.
+const BEATS: &str = "beats";
 
 fn config(durability: Durability, flush_interval_ms: u32) -> LoggingConfig {
     LoggingConfig { durability, flush_interval_ms, log_to_wandb: false, ..LoggingConfig::default() }
@@ -54,32 +60,98 @@ pub(crate) fn buffer_and_wait() {
     wait_to_be_killed();
 }
 
+/// A child's job: log the time without end, and report the time at which each step was acknowledged.
+pub(crate) fn buffer_until_killed() {
+    let config = config(Durability::Buffered, given("FLUSH") as u32);
+    let run = run_of_child().config(config).open().expect("the run opens");
+    let columns = run.metrics().columns(&["at"]).expect("a column");
+    let _heartbeat = Heartbeat::start(&run.folder().join(BEATS));
+    for step in 0.. {
+        // Microseconds since 1970 are exact in a float.
+        columns.log(step, NO_EPOCH, &[now() as f64]).expect("the row is taken");
+        tell(&now().to_string());
+        sleep(Duration::from_millis(1));
+    }
+}
+
 #[test]
 fn buffered_records_appear_within_the_interval() -> Result<()> {
+    const INTERVAL: u32 = 100;
     let experiment = Experiment::new();
-    let run = buffered(&experiment, 100)?;
-
-    let start = Instant::now();
+    let run = buffered(&experiment, INTERVAL)?;
     let logger = run.logger("trainer");
-    log(&run, &logger, 0..100)?;
-    eventually("a hundred steps", || lines(&experiment, "metrics.jsonl") == 110);
-    let took = start.elapsed();
+    let _heartbeat = Heartbeat::start(&experiment.path(BEATS));
 
-    assert!(took < Duration::from_secs(5), "{took:?}, though nobody asked for them");
-    assert_eq!(experiment.records("main.log").len(), 10);
+    for round in 1..=10 {
+        log(&run, &logger, 0..20)?;
+        let logged = now();
+        eventually("the steps are written", || lines(&experiment, "metrics.jsonl") == round * 22);
+        let seen = now();
+
+        let took = Duration::from_micros(seen - logged);
+        let slack = slack(&beats(&experiment.path(BEATS)), seen);
+        let bound = Duration::from_millis(INTERVAL.into()) + slack;
+        assert!(
+            took < bound,
+            "{took:?}, not {INTERVAL} ms, and threads were at most {slack:?} late"
+        );
+        assert_eq!(experiment.records("main.log").len(), round * 2);
+    }
     Ok(())
 }
 
 #[test]
-fn a_killed_process_loses_no_more_than_the_interval() -> Result<()> {
-    let experiment = Experiment::new();
-    let variables = [("FLUSH", "50".to_owned())];
-    let mut child = Child::start("buffer and wait", experiment.folder(), &variables);
-    child.tells("buffered");
-    eventually("a hundred steps", || lines(&experiment, "metrics.jsonl") == 110);
-    child.kill();
-    assert_eq!(experiment.records("metrics.jsonl").len(), 110);
-    Ok(())
+fn a_killed_process_loses_no_more_than_the_interval() {
+    const INTERVAL: u64 = 200;
+    const KILLS: u64 = 8;
+    let mut lost = 0;
+    for kill in 0..KILLS {
+        let experiment = Experiment::new();
+        let variables = [("FLUSH", INTERVAL.to_string())];
+        let mut child = Child::start("buffer until killed", experiment.folder(), &variables);
+        let mut acknowledged: Vec<u64> = Vec::new();
+        let mut hear = |message: String| acknowledged.push(message.parse().expect("a time"));
+        hear(child.hears().expect("a first step"));
+        // After one to four intervals, so that the kills meet different parts of one.
+        let wait = Duration::from_millis(INTERVAL + kill * 3 * INTERVAL / KILLS);
+        let started = Instant::now();
+        while started.elapsed() < wait {
+            hear(child.hears().expect("the child logs until it is killed"));
+        }
+        let killed = now();
+        child.kill().into_iter().for_each(hear);
+
+        // When each step that is on the disk was logged. A kill may have cut the last line short.
+        let text = experiment.text("metrics.jsonl");
+        let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        let written: Vec<u64> = whole
+            .zip(0..)
+            .map(|(line, step)| {
+                let entry: Value = serde_json::from_str(line).expect("JSON");
+                assert_eq!(entry["step"], step, "no step is missing before the last");
+                entry["metrics"]["at"].as_f64().expect("a time") as u64
+            })
+            .collect();
+        assert!(
+            written.len() <= acknowledged.len() + 1,
+            "only one step can be written and not yet acknowledged"
+        );
+        let beats = beats(&experiment.path(BEATS));
+        let slack = slack(&beats, killed).max(slack(&acknowledged, killed));
+        let bound = Duration::from_millis(INTERVAL) + slack;
+        // The newest step on the disk, and the first acknowledged step that is not.
+        for time in written.last().into_iter().chain(acknowledged.get(written.len())) {
+            let before = Duration::from_micros(killed.saturating_sub(*time));
+            assert!(
+                before < bound,
+                "kill {kill}: steps of the last {before:?} are lost, not of {INTERVAL} ms; threads \
+                 were at most {slack:?} late"
+            );
+        }
+        lost += acknowledged.len().saturating_sub(written.len());
+    }
+    // Otherwise the kills would show nothing.
+    assert!(lost > 0, "no kill met a step that was acknowledged and not yet written");
 }
 
 #[test]

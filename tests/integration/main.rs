@@ -1,6 +1,7 @@
 //! Whole runs: a real training with every logger, several processes, crashes, full disks, and the program.
 
 mod disks;
+mod heartbeat;
 mod processes;
 mod trainer;
 
