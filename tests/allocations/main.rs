@@ -1,4 +1,4 @@
-//! A record costs no allocation: neither in the host nor in the logic, which is the component's too.
+//! Logging a record allocates nothing, neither in the host nor in the logic that is also the component's.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -9,19 +9,20 @@ use model_foundry_guest::imports::{Imports as _, Part};
 use model_foundry_guest::metrics::{Column, Kind, MetricsLogger, Options};
 use model_foundry_guest::structured::StructuredLogger;
 use model_foundry_guest::value::each;
+use model_foundry_tests::without_wandb;
 
-/// Counts what each thread asks for.
+/// Counts the allocations of each thread.
 struct Counting;
 
 thread_local! {
-    static ASKED: Cell<u64> = const { Cell::new(0) };
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
 }
 
-#[expect(unsafe_code, reason = "what an allocator is")]
-// SAFETY: the system's allocator does all of it; counting allocates nothing.
+#[expect(unsafe_code, reason = "GlobalAlloc is an unsafe trait")]
+// SAFETY: every call is passed to the system's allocator unchanged, and counting does not allocate.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ASKED.set(ASKED.get() + 1);
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
         unsafe { System.alloc(layout) }
     }
 
@@ -30,7 +31,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ASKED.set(ASKED.get() + 1);
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
         unsafe { System.realloc(pointer, layout, size) }
     }
 }
@@ -38,16 +39,16 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// How often a thousand calls ask for memory, once buffers have grown.
-fn asked(mut call: impl FnMut(u64) -> Result<()>) -> Result<u64> {
+/// The allocations of a thousand calls, after a hundred in which buffers grow.
+fn allocations(mut call: impl FnMut(u64) -> Result<()>) -> Result<u64> {
     (0..100).try_for_each(&mut call)?;
-    let before = ASKED.get();
+    let before = ALLOCATIONS.get();
     (100..1_100).try_for_each(&mut call)?;
-    Ok(ASKED.get() - before)
+    Ok(ALLOCATIONS.get() - before)
 }
 
 fn config(durability: Durability) -> LoggingConfig {
-    LoggingConfig { log_to_wandb: false, durability, ..LoggingConfig::default() }
+    LoggingConfig { durability, ..without_wandb() }
 }
 
 fn open(folder: &tempfile::TempDir, durability: Durability) -> Result<Run> {
@@ -60,14 +61,14 @@ fn the_host_allocates_nothing_for_a_row() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let run = open(&folder, Durability::Immediate)?;
     let columns = run.metrics().columns(&["loss", "grad_norm"])?;
-    assert_eq!(asked(|step| Ok(columns.log(step, 0.5, &[2.5, 0.125])?))?, 0);
+    assert_eq!(allocations(|step| Ok(columns.log(step, 0.5, &[2.5, 0.125])?))?, 0);
 
     let mut metrics = fields! { loss: 2.5, tokens: 4096 };
     let by_name = |step: u64| {
         metrics[1].1 = step.into();
         Ok(run.metrics().log_step(step, 0.5, &metrics)?)
     };
-    assert_eq!(asked(by_name)?, 0, "nor for a step by name");
+    assert_eq!(allocations(by_name)?, 0, "a step by name allocates nothing either");
     Ok(())
 }
 
@@ -76,12 +77,12 @@ fn the_training_thread_allocates_nothing_for_a_buffered_row() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let run = open(&folder, Durability::Buffered)?;
     let columns = run.metrics().columns(&["loss", "grad_norm"])?;
-    // Fill as many batches as a thousand rows need, so that their buffers serve again.
+    // Fill as many batches as the measured rows need, so that their buffers are used again.
     for step in 0..4_096 {
         columns.log(step, 0.5, &[2.5, 0.125])?;
     }
     run.flush();
-    assert_eq!(asked(|step| Ok(columns.log(step, 0.5, &[2.5, 0.125])?))?, 0);
+    assert_eq!(allocations(|step| Ok(columns.log(step, 0.5, &[2.5, 0.125])?))?, 0);
     Ok(())
 }
 
@@ -91,7 +92,7 @@ fn the_host_allocates_nothing_for_a_record() -> Result<()> {
     let run = open(&folder, Durability::Immediate)?;
     let logger = run.logger("trainer");
     let fields = fields! { step: 1, loss: 0.25, phase: "train" };
-    assert_eq!(asked(|_| Ok(logger.debug("a step was made", &fields)?))?, 0);
+    assert_eq!(allocations(|_| Ok(logger.debug("a step was made", &fields)?))?, 0);
     Ok(())
 }
 
@@ -106,7 +107,7 @@ fn a_record_below_the_level_allocates_nothing() -> Result<()> {
     let builder = Run::builder("tiny-lm").folder(folder.path().join("run"));
     let logger = builder.console(Console::Silent).config(config).open()?.logger("trainer");
     let fields = fields! { step: 1, phase: "train" };
-    assert_eq!(asked(|_| Ok(logger.debug("not wanted", &fields)?))?, 0);
+    assert_eq!(allocations(|_| Ok(logger.debug("not wanted", &fields)?))?, 0);
     Ok(())
 }
 
@@ -120,11 +121,11 @@ fn the_logic_allocates_nothing_for_a_row() -> Result<()> {
     let names = vec![column("loss", Kind::Float), column("tokens", Kind::Integer)];
     let columns = logger.columns(names)?;
     let row = |step| {
-        // Now and then one that JSON has no number for.
+        // Some values that JSON cannot represent.
         let loss = if step % 7 == 0 { f64::NAN } else { 2.5 };
         Ok(logger.log_row(columns, imports.now(), step, 0.5, &[loss, 4096.0])?)
     };
-    assert_eq!(asked(row)?, 0);
+    assert_eq!(allocations(row)?, 0);
     Ok(())
 }
 
@@ -140,6 +141,6 @@ fn the_logic_allocates_nothing_for_a_record() -> Result<()> {
         logger.log(imports.now(), Level::Debug, "a step was made", each(&fields))?;
         Ok(())
     };
-    assert_eq!(asked(record)?, 0);
+    assert_eq!(allocations(record)?, 0);
     Ok(())
 }

@@ -1,51 +1,49 @@
-//! Several processes that log to one run.
+//! Several processes and threads that log to one run.
 
 use std::collections::BTreeSet;
 
 use anyhow::Result;
 use model_foundry::{LoggingConfig, Query, RunReader, Status, fields};
-use model_foundry_tests::Experiment;
+use model_foundry_tests::{Experiment, NO_EPOCH, without_wandb};
 
-use crate::NO_EPOCH;
-use crate::processes::{Child, given, run_of_child, tell};
+use crate::processes::{Child, given, run_of_child, send};
 
-/// A child's job: log so many records of a size to metrics.jsonl and main.log, which keeps so many files
-/// of 1 MiB.
+/// A child's job: log to metrics.jsonl, main.log and errors.jsonl. The parent gives the number and the size of
+/// the records, and how many files of 1 MiB main.log may have.
 pub(crate) fn log_many() {
     let (process, records) = (given("PROCESS"), given("RECORDS"));
     let config = LoggingConfig {
         max_log_size_mb: 1,
-        max_log_files: given("KEEP") as u32,
-        log_to_wandb: false,
-        ..LoggingConfig::default()
+        max_log_files: given("FILES") as u32,
+        ..without_wandb()
     };
     let run = run_of_child().config(config).open().expect("the run opens");
-    tell("opened");
+    send("opened");
     let (metrics, logger) = (run.metrics(), run.logger("trainer"));
     let padding = "x".repeat(given("SIZE") as usize);
     for record in 0..records {
         let what = fields! { process, record };
-        metrics.log_step(record, NO_EPOCH, &what).expect("metrics are kept");
+        metrics.log_step(record, NO_EPOCH, &what).expect("the step is logged");
         let what = fields! { process, record, padding: padding.as_str() };
-        logger.info("a record", &what).expect("a record is kept");
+        logger.info("a record", &what).expect("the record is logged");
         if record % 10 == 0 {
-            run.errors().log("ValueError", "", "", &what[..2]).expect("an error is kept");
+            run.errors().log("ValueError", "", "", &what[..2]).expect("the error is logged");
         }
     }
 }
 
-/// Start such children; they have all ended well.
+/// Run this many children with the job "log many", all at once. Each must succeed.
 pub(crate) fn processes_log(
     experiment: &Experiment,
     processes: u64,
     records: u64,
     size: u64,
-    keep: u64,
+    files: u64,
 ) {
     let children: Vec<_> = (0..processes)
         .map(|process| {
             let numbers =
-                [("PROCESS", process), ("RECORDS", records), ("SIZE", size), ("KEEP", keep)];
+                [("PROCESS", process), ("RECORDS", records), ("SIZE", size), ("FILES", files)];
             let variables = numbers.map(|(name, number)| (name, number.to_string()));
             Child::start("log many", experiment.folder(), &variables)
         })
@@ -60,7 +58,7 @@ fn concurrent_processes_share_a_run() -> Result<()> {
     const PROCESSES: u64 = 4;
     const RECORDS: u64 = 250;
     let experiment = Experiment::new();
-    // It holds the attempt that the others join.
+    // The children join the attempt of this run.
     let run = experiment.run();
 
     processes_log(&experiment, PROCESSES, RECORDS, 100, 10);
@@ -79,20 +77,18 @@ fn concurrent_processes_share_a_run() -> Result<()> {
         assert_eq!(found.len(), expected.len(), "{file}");
         for process in 0..PROCESSES {
             let own = found.iter().filter(|(by, _)| *by == process).map(|(_, record)| *record);
-            assert!(own.eq(0..RECORDS), "{file}: a process' records stand in its order");
+            assert!(own.eq(0..RECORDS), "{file}: the records of a process are in its order");
         }
         assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), expected, "{file}");
     }
     assert_eq!(experiment.records("errors.jsonl").len() as u64, PROCESSES * RECORDS / 10);
-    let mut reader = RunReader::open(experiment.folder())?;
-    let manifest = reader.manifest()?.expect("run.json");
-    assert_eq!(manifest.attempts.len(), 1, "they took part in one attempt");
+    let manifest = experiment.manifest();
+    assert_eq!(manifest.attempts.len(), 1, "they joined one attempt");
     assert_eq!(manifest.attempts[0].status, Status::Running);
     drop(run);
-    let manifest = reader.manifest()?.expect("run.json");
-    assert_eq!(manifest.attempts[0].status, Status::Completed);
-    let query = Query { first_step: None, last_step: None, summaries: false, all_attempts: false };
-    let (statistics, damage) = reader.statistics(query, &["record".into()])?;
+    assert_eq!(experiment.manifest().attempts[0].status, Status::Completed);
+    let mut reader = RunReader::open(experiment.folder())?;
+    let (statistics, damage) = reader.statistics(Query::default(), &["record".into()])?;
     assert_eq!((statistics[0].statistics.count, damage.lines), (PROCESSES * RECORDS, 0));
     assert_eq!(reader.errors(1)?.counts[0].count, PROCESSES * RECORDS / 10);
     Ok(())
@@ -110,8 +106,8 @@ fn threads_share_a_run() -> Result<()> {
                 let (metrics, logger) = (run.metrics(), run.logger(&format!("thread {thread}")));
                 for record in 0..100_u64 {
                     let what = fields! { thread, record };
-                    metrics.log_step(record, NO_EPOCH, &what).expect("metrics are kept");
-                    logger.info("a record", &what).expect("a record is kept");
+                    metrics.log_step(record, NO_EPOCH, &what).expect("the step is logged");
+                    logger.info("a record", &what).expect("the record is logged");
                     let _timed = run.performance().time_block("work");
                 }
             });

@@ -1,13 +1,13 @@
-//! Disks that fail as they are told.
+//! Disks that fail on demand.
 
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::sync::Arc;
 
 use model_foundry::Disk;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
-/// How a disk stands. Clones are the same disk.
+/// A disk with limited room and failing calls. Clones are the same disk.
 #[derive(Clone, Default)]
 pub(crate) struct TestDisk {
     state: Arc<Mutex<State>>,
@@ -15,9 +15,9 @@ pub(crate) struct TestDisk {
 
 #[derive(Default)]
 struct State {
-    /// How many bytes there is room for; none for as many as there may be.
+    /// The bytes that still fit; `None` for no limit.
     room: Option<usize>,
-    /// The calls that fail, counted from 0, whatever the room.
+    /// The calls that fail, counted from 0, even if there is room.
     failing_calls: Option<std::ops::Range<u64>>,
     syncs_fail: bool,
     writes: u64,
@@ -30,32 +30,32 @@ impl TestDisk {
         Box::new(self.clone())
     }
 
-    /// Room for so many bytes from now on.
+    /// Take only this many more bytes.
     pub(crate) fn has_room_for(&self, bytes: usize) {
         self.state.lock().room = Some(bytes);
     }
 
-    /// Somebody freed some space.
+    /// Take any number of bytes again.
     pub(crate) fn has_room(&self) {
         self.state.lock().room = None;
     }
 
-    /// These calls fail, writes and syncs counted together from 0.
+    /// Fail these calls; writes and syncs are counted together, from 0.
     pub(crate) fn fails_at(&self, calls: std::ops::Range<u64>) {
         self.state.lock().failing_calls = Some(calls);
     }
 
-    /// Whether bringing data to the platter fails.
+    /// Set whether syncs fail.
     pub(crate) fn syncs_fail(&self, fail: bool) {
         self.state.lock().syncs_fail = fail;
     }
 
-    /// How many syncs there were.
+    /// The number of syncs so far.
     pub(crate) fn syncs(&self) -> u64 {
         self.state.lock().syncs
     }
 
-    /// How many calls there were.
+    /// The number of writes and syncs so far.
     pub(crate) fn calls(&self) -> u64 {
         let state = self.state.lock();
         state.writes + state.syncs
@@ -87,8 +87,37 @@ impl Disk for TestDisk {
         let refused = state.refuses() || state.syncs_fail;
         state.syncs += 1;
         if refused {
-            return Err(io::Error::other("the platter is gone"));
+            return Err(io::Error::other("the sync failed"));
         }
+        file.sync_data()
+    }
+}
+
+/// A disk that blocks every write until it is released. Clones are the same disk.
+#[derive(Clone, Default)]
+pub(crate) struct HangingDisk {
+    released: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl HangingDisk {
+    /// Let all writes proceed from now on.
+    pub(crate) fn release(&self) {
+        *self.released.0.lock() = true;
+        self.released.1.notify_all();
+    }
+}
+
+impl Disk for HangingDisk {
+    fn write(&mut self, mut file: &File, bytes: &[u8]) -> io::Result<usize> {
+        let mut released = self.released.0.lock();
+        while !*released {
+            self.released.1.wait(&mut released);
+        }
+        drop(released);
+        file.write(bytes)
+    }
+
+    fn sync(&mut self, file: &File) -> io::Result<()> {
         file.sync_data()
     }
 }

@@ -1,31 +1,28 @@
-//! What `buffered`, `immediate` and `synced` promise.
+//! The guarantees of `buffered`, `immediate` and `synced`.
 
-use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use model_foundry::{
-    Clock, Disk, Durability, LoggingConfig, Run, RunReader, Status, StructuredLogger, fields,
+use model_foundry::{Clock, Durability, LoggingConfig, Run, Status, StructuredLogger, fields};
+use model_foundry_tests::{
+    Experiment, NO_EPOCH, PATIENCE, eventually, log_steps, steps_of, without_wandb,
 };
-use model_foundry_tests::Experiment;
-use parking_lot::{Condvar, Mutex};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::NO_EPOCH;
-use crate::disks::TestDisk;
+use crate::disks::{HangingDisk, TestDisk};
 use crate::heartbeat::{Heartbeat, beats, now, slack};
-use crate::processes::{Child, PATIENCE, eventually, given, run_of_child, tell, wait_to_be_killed};
+use crate::processes::{Child, given, run_of_child, send, wait_to_be_killed};
 
-/// Longer than any test: what is written before is written for another reason.
+/// An interval longer than any test: whatever is written, the interval is not the reason.
 const NEVER: u32 = 3_600_000;
 
 /// The file of the heartbeat in a run folder.
 const BEATS: &str = "beats";
 
 fn config(durability: Durability, flush_interval_ms: u32) -> LoggingConfig {
-    LoggingConfig { durability, flush_interval_ms, log_to_wandb: false, ..LoggingConfig::default() }
+    LoggingConfig { durability, flush_interval_ms, ..without_wandb() }
 }
 
 fn buffered(experiment: &Experiment, flush_interval_ms: u32) -> Result<Run> {
@@ -33,7 +30,7 @@ fn buffered(experiment: &Experiment, flush_interval_ms: u32) -> Result<Run> {
     Ok(experiment.builder().config(config).open()?)
 }
 
-/// Log rows, and a few records of every other kind that may wait.
+/// Log rows, and for every tenth step also metrics by name and a record.
 fn log(run: &Run, logger: &StructuredLogger, steps: std::ops::Range<u64>) -> Result<()> {
     let columns = run.metrics().columns(&["loss"])?;
     for step in steps {
@@ -50,13 +47,13 @@ fn lines(experiment: &Experiment, file: &str) -> usize {
     std::fs::read_to_string(experiment.path(file)).map_or(0, |text| text.lines().count())
 }
 
-/// A child's job: buffer a hundred steps, and wait for its end.
+/// A child's job: buffer a hundred steps, and wait to be killed.
 pub(crate) fn buffer_and_wait() {
     let config = config(Durability::Buffered, given("FLUSH") as u32);
     let run = run_of_child().config(config).open().expect("the run opens");
     let logger = run.logger("trainer");
     log(&run, &logger, 0..100).expect("a hundred steps");
-    tell("buffered");
+    send("buffered");
     wait_to_be_killed();
 }
 
@@ -69,7 +66,7 @@ pub(crate) fn buffer_until_killed() {
     for step in 0.. {
         // Microseconds since 1970 are exact in a float.
         columns.log(step, NO_EPOCH, &[now() as f64]).expect("the row is taken");
-        tell(&now().to_string());
+        send(&now().to_string());
         sleep(Duration::from_millis(1));
     }
 }
@@ -111,12 +108,12 @@ fn a_killed_process_loses_no_more_than_the_interval() {
         let mut child = Child::start("buffer until killed", experiment.folder(), &variables);
         let mut acknowledged: Vec<u64> = Vec::new();
         let mut hear = |message: String| acknowledged.push(message.parse().expect("a time"));
-        hear(child.hears().expect("a first step"));
+        hear(child.message().expect("a first step"));
         // After one to four intervals, so that the kills meet different parts of one.
         let wait = Duration::from_millis(INTERVAL + kill * 3 * INTERVAL / KILLS);
         let started = Instant::now();
         while started.elapsed() < wait {
-            hear(child.hears().expect("the child logs until it is killed"));
+            hear(child.message().expect("the child logs until it is killed"));
         }
         let killed = now();
         child.kill().into_iter().for_each(hear);
@@ -157,21 +154,17 @@ fn a_killed_process_loses_no_more_than_the_interval() {
 #[test]
 fn a_signal_that_ends_the_process_flushes_first() -> Result<()> {
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
-        // Who runs the tests under nohup has SIGHUP ignored, here and in every child.
-        if model_foundry::not_ignored(&[signal.as_raw()]).is_empty() {
-            continue;
-        }
         let experiment = Experiment::new();
         let variables = [("FLUSH", NEVER.to_string())];
         let mut child = Child::start("buffer and wait", experiment.folder(), &variables);
-        child.tells("buffered");
-        assert_eq!(lines(&experiment, "metrics.jsonl"), 0, "it is in memory alone");
+        child.expect("buffered");
+        assert_eq!(lines(&experiment, "metrics.jsonl"), 0, "nothing is written yet");
 
         child.signal(signal);
         let (_, status) = child.end();
 
         use std::os::unix::process::ExitStatusExt as _;
-        assert_eq!(status.signal(), Some(signal.as_raw()), "it ends by the signal");
+        assert_eq!(status.signal(), Some(signal.as_raw()), "the signal ends it");
         assert_eq!(experiment.records("metrics.jsonl").len(), 110);
         assert_eq!(experiment.records("main.log").len(), 10);
     }
@@ -202,14 +195,13 @@ fn whatever_ends_a_run_flushes() -> Result<()> {
         let run = buffered(&experiment, NEVER)?;
         let logger = run.logger("trainer");
         log(&run, &logger, 0..100)?;
-        assert_eq!(lines(&experiment, "metrics.jsonl"), 0, "{name}: it is in memory alone");
+        assert_eq!(lines(&experiment, "metrics.jsonl"), 0, "{name}: nothing is written yet");
 
         end(run, logger);
 
         assert_eq!(experiment.records("metrics.jsonl").len(), 110, "{name}");
         assert_eq!(experiment.records("main.log").len(), 10, "{name}");
-        let manifest = RunReader::open(experiment.folder())?.manifest()?.expect("run.json");
-        assert_eq!(manifest.attempts[0].status, status, "{name}");
+        assert_eq!(experiment.manifest().attempts[0].status, status, "{name}");
     }
     Ok(())
 }
@@ -266,7 +258,7 @@ fn eight_threads_share_the_queue() -> Result<()> {
     for record in experiment.records("metrics.jsonl") {
         let number = |name: &str| record["metrics"][name].as_f64().expect("a number");
         let thread = number("thread") as usize;
-        assert_eq!(number("row"), f64::from(next[thread]), "in the order of its thread");
+        assert_eq!(number("row"), f64::from(next[thread]), "the rows of a thread are in its order");
         next[thread] += 1;
     }
     assert_eq!(next, [ROWS as u32; 8]);
@@ -274,63 +266,30 @@ fn eight_threads_share_the_queue() -> Result<()> {
     Ok(())
 }
 
-/// A disk that takes nothing until it is let.
-#[derive(Clone, Default)]
-struct HangingDisk {
-    open: Arc<(Mutex<bool>, Condvar)>,
-}
+/// More steps than fit into the queue twice (`MOST_ROWS` in the host).
+const TOO_MANY: u64 = 140_000;
 
-impl HangingDisk {
-    fn let_go(&self) {
-        *self.open.0.lock() = true;
-        self.open.1.notify_all();
-    }
-}
-
-impl Disk for HangingDisk {
-    fn write(&mut self, mut file: &std::fs::File, bytes: &[u8]) -> std::io::Result<usize> {
-        let mut open = self.open.0.lock();
-        while !*open {
-            self.open.1.wait(&mut open);
-        }
-        drop(open);
-        std::io::Write::write(&mut file, bytes)
-    }
-
-    fn sync(&mut self, file: &std::fs::File) -> std::io::Result<()> {
-        file.sync_data()
-    }
-}
-
-/// Log so many steps by name, from a thread of its own.
-fn log_steps(run: Run, steps: u64) -> std::thread::JoinHandle<()> {
-    std::thread::spawn(move || {
-        let metrics = run.metrics();
-        for step in 0..steps {
-            metrics.log_step(step, NO_EPOCH, &fields! { loss: 0.5 }).expect("the step is taken");
-        }
-    })
+/// Log this many steps by name, on another thread.
+fn log_on_a_thread(run: Run, steps: u64) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || log_steps(&run, 0..steps).expect("the steps are taken"))
 }
 
 #[test]
 fn a_full_queue_waits_and_loses_nothing() -> Result<()> {
-    /// More than fit (host/src/queue.rs), twice.
-    const RECORDS: u64 = 140_000;
     let experiment = Experiment::new();
     let disk = HangingDisk::default();
     let config = config(Durability::Buffered, 1);
     let run = experiment.builder().config(config).disk(Box::new(disk.clone())).open()?;
 
-    let logging = log_steps(run.clone(), RECORDS);
-    // The trainer goes on while the disk hangs, until the queue is full.
+    let logging = log_on_a_thread(run.clone(), TOO_MANY);
+    // The thread continues while the disk hangs, until the queue is full.
     eventually("a full queue", || run.queue_waits() > 0);
     assert!(!logging.is_finished());
-    disk.let_go();
+    disk.release();
     logging.join().expect("the thread ends");
     run.flush();
 
-    let records = experiment.records("metrics.jsonl");
-    assert!(records.iter().map(|record| record["step"].as_u64()).eq((0..RECORDS).map(Some)));
+    assert!(steps_of(&experiment, "metrics.jsonl").into_iter().eq(0..TOO_MANY));
     Ok(())
 }
 
@@ -348,9 +307,9 @@ fn training_goes_on_while_the_disk_hangs() -> Result<()> {
     }
     let took = start.elapsed();
 
-    assert!(took < PATIENCE / 10, "{took:?} for ten thousand steps that no disk takes");
+    assert!(took < PATIENCE / 10, "{took:?} for ten thousand steps that the disk does not take");
     assert_eq!(run.queue_waits(), 0);
-    disk.let_go();
+    disk.release();
     run.flush();
     assert_eq!(lines(&experiment, "metrics.jsonl"), 10_000);
     Ok(())
@@ -409,18 +368,18 @@ fn grave_records_reach_the_disk_under_every_durability() -> Result<()> {
         logger.info("a record", &[])?;
         logger.warning("another", &[])?;
         assert_eq!(disk.syncs(), 0, "{durability:?}");
-        logger.error("a grave one", &[])?;
+        logger.error("a severe one", &[])?;
         assert_eq!(disk.syncs(), 1, "{durability:?}");
-        logger.critical("a graver one", &[])?;
+        logger.critical("a more severe one", &[])?;
         assert_eq!(disk.syncs(), 2, "{durability:?}");
         run.errors().log("ValueError", "", "", &[])?;
         assert_eq!(disk.syncs(), 3, "{durability:?}");
 
-        // What came before it stands before it.
+        // Earlier records precede it in the file.
         let records = experiment.records("main.log");
         let messages: Vec<_> =
             records.iter().filter_map(|record| record["message"].as_str()).collect();
-        assert_eq!(messages, ["a record", "another", "a grave one", "a graver one"]);
+        assert_eq!(messages, ["a record", "another", "a severe one", "a more severe one"]);
     }
     Ok(())
 }
@@ -442,24 +401,22 @@ fn sync_brings_what_is_buffered_to_the_disk() -> Result<()> {
 
 #[test]
 fn a_run_that_ends_while_a_thread_waits_for_room_loses_nothing() -> Result<()> {
-    const RECORDS: u64 = 140_000;
     let experiment = Experiment::new();
     let disk = HangingDisk::default();
     let config = config(Durability::Buffered, 1);
     let run = experiment.builder().config(config).disk(Box::new(disk.clone())).open()?;
-    let logging = log_steps(run.clone(), RECORDS);
+    let logging = log_on_a_thread(run.clone(), TOO_MANY);
     eventually("a full queue", || run.queue_waits() > 0);
 
     let own = run.clone();
     let ending = std::thread::spawn(move || own.finish(Status::Interrupted, None));
-    disk.let_go();
+    disk.release();
     ending.join().expect("the run ends");
     logging.join().expect("the thread ends");
 
-    // What came after the end may stand before what was still buffered then.
-    let records = experiment.records("metrics.jsonl");
-    let mut steps: Vec<_> = records.iter().filter_map(|record| record["step"].as_u64()).collect();
+    // A step that was logged after the end may precede the ones that were still buffered then.
+    let mut steps = steps_of(&experiment, "metrics.jsonl");
     steps.sort_unstable();
-    assert!(steps.into_iter().eq(0..RECORDS));
+    assert!(steps.into_iter().eq(0..TOO_MANY));
     Ok(())
 }

@@ -1,9 +1,15 @@
-//! Going on with a run that another process has open, as a forked child does.
+//! What a forked child does with its parent's run, within one process: `heritage` carries the run over, and
+//! `abandon` drops it without ending it. No process forks here, since a test binary has threads; Python's
+//! tests/integration/test_processes.py forks.
 
 use anyhow::Result;
 use model_foundry::{Runtime, Status, fields};
-use model_foundry_tests::Experiment;
-use serde_json::Value;
+use model_foundry_tests::{Experiment, each};
+
+/// The number of attempts in run.json.
+fn attempts(experiment: &Experiment) -> usize {
+    each(&experiment.json("run.json")["attempts"]).count()
+}
 
 #[test]
 fn a_child_takes_part_in_its_parents_attempt_and_does_not_end_it() -> Result<()> {
@@ -18,14 +24,10 @@ fn a_child_takes_part_in_its_parents_attempt_and_does_not_end_it() -> Result<()>
     child.finish(Status::Failed, Some(1));
     drop(child);
 
-    let attempts = |text: &str| -> Result<Value> {
-        Ok(serde_json::from_str::<Value>(text)?["attempts"].take())
-    };
-    let now = attempts(&experiment.text("run.json"))?;
-    assert_eq!(now.as_array().map(Vec::len), Some(1));
-    assert_eq!(now[0]["status"], "running");
+    assert_eq!(attempts(&experiment), 1);
+    assert_eq!(experiment.latest_attempt()["status"], "running");
     run.finish(Status::Completed, None);
-    assert_eq!(attempts(&experiment.text("run.json"))?[0]["status"], "completed");
+    assert_eq!(experiment.latest_attempt()["status"], "completed");
     assert_eq!(experiment.records("metrics.jsonl").len(), 2);
     Ok(())
 }
@@ -42,21 +44,18 @@ fn a_child_that_outlives_its_parent_stays_in_the_attempt() -> Result<()> {
     child.metrics().log_step(1, 0, &fields! { loss: 2.0 })?;
     drop(child);
 
-    let run_json: Value = serde_json::from_str(&experiment.text("run.json"))?;
-    assert_eq!(run_json["attempts"].as_array().map(Vec::len), Some(1));
+    assert_eq!(attempts(&experiment), 1);
     assert_eq!(experiment.records("metrics.jsonl")[0].get("attempt"), None);
     Ok(())
 }
 
 #[test]
-fn a_run_that_is_abandoned_is_not_ended() -> Result<()> {
+fn a_run_that_is_abandoned_is_not_ended() {
     let experiment = Experiment::new();
 
     experiment.run().abandon();
 
-    let run_json: Value = serde_json::from_str(&experiment.text("run.json"))?;
-    assert_eq!(run_json["attempts"][0]["status"], "running");
-    // Its lock is gone with it: the next run finds nobody alive.
+    assert_eq!(experiment.latest_attempt()["status"], "running");
+    // Its lock is released, so the next run counts the attempt as dead.
     assert_eq!(experiment.run().attempt(), 2);
-    Ok(())
 }

@@ -1,43 +1,16 @@
-//! What a crash leaves in the files, and what becomes of it: torn ends, damaged lines, glued lines.
+//! What a crash leaves in the files, and how it is repaired: torn ends, damaged lines, records glued to fragments.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 
 use anyhow::Result;
-use model_foundry::{Error, LoggingConfig, Query, Run, RunReader, Status, fields};
-use model_foundry_tests::Experiment;
-use serde_json::{Value, json};
-
-use crate::NO_EPOCH;
-
-const EVERYTHING: Query =
-    Query { first_step: None, last_step: None, summaries: true, all_attempts: true };
-
-fn log_steps(run: &Run, steps: std::ops::Range<u64>) -> Result<()> {
-    for step in steps {
-        run.metrics().log_step(step, NO_EPOCH, &fields! { loss: 0.5 })?;
-    }
-    Ok(())
-}
+use model_foundry::{Error, LoggingConfig, RunReader, Status, fields};
+use model_foundry_tests::{Experiment, log_steps, steps_read};
+use serde_json::json;
 
 fn append(experiment: &Experiment, file: &str, bytes: &[u8]) -> Result<()> {
     let path = experiment.path(file);
     Ok(OpenOptions::new().append(true).create(true).open(path)?.write_all(bytes)?)
-}
-
-/// The steps that a reader gives, and how many lines it skipped.
-fn steps_read(experiment: &Experiment) -> Result<(Vec<u64>, u64)> {
-    let mut steps = Vec::new();
-    let mut reader = RunReader::open(experiment.folder())?;
-    let damage = reader.history(EVERYTHING, &mut |block| {
-        let entries = block.lines().map(serde_json::from_str::<Value>);
-        steps.extend(entries.map(|entry| entry.expect("JSON")["step"].as_u64().expect("a step")));
-        true
-    })?;
-    let (statistics, told) = reader.statistics(EVERYTHING, &[])?;
-    assert_eq!(statistics[0].statistics.count, steps.len() as u64);
-    assert_eq!(told, damage, "every way to read tells the same damage");
-    Ok((steps, damage.lines))
 }
 
 #[test]
@@ -77,7 +50,7 @@ fn a_torn_last_line_is_moved_aside_and_told() -> Result<()> {
     }
     log_steps(&run, 3..4)?;
     assert_eq!(steps_read(&experiment)?, (vec![0, 1, 2, 3], 0));
-    // A second one goes behind the first.
+    // A second torn line is moved after the first.
     drop(run);
     append(&experiment, "metrics.jsonl", b"{")?;
     drop(experiment.run());
@@ -89,7 +62,7 @@ fn a_torn_last_line_is_moved_aside_and_told() -> Result<()> {
 fn a_file_that_is_one_torn_line_is_emptied() -> Result<()> {
     let experiment = Experiment::new();
     drop(experiment.run());
-    // Longer than what is read at a time when the end is looked for.
+    // Longer than the block that the search for the last newline reads at a time.
     let torn = "x".repeat(200_000);
     append(&experiment, "metrics.jsonl", torn.as_bytes())?;
     log_steps(&experiment.run(), 0..1)?;
@@ -105,7 +78,7 @@ fn beside_another_process_the_next_record_starts_a_line_of_its_own() -> Result<(
     log_steps(&other, 0..1)?;
     append(&experiment, "metrics.jsonl", b"{\"timestamp\":\"2025")?;
 
-    // It may be the other's work in progress: it stays where it is.
+    // The torn end may be a record that the other process is writing, so it stays.
     let run = experiment.run();
     log_steps(&run, 1..3)?;
 
@@ -126,7 +99,8 @@ fn damaged_lines_in_the_middle_are_skipped_and_mended() -> Result<()> {
     drop(run);
     let good = experiment.text("metrics.jsonl");
     let lines: Vec<_> = good.split_inclusive('\n').collect();
-    // A line that is cut, one of zeros as a power cut leaves it, one that is not UTF-8, one that is no record.
+    // A line that is cut short, one of zeros as after a power cut, one that is not UTF-8, and one that lacks the
+    // fields of a record.
     let damaged: [&[u8]; 4] = [
         b"{\"timestamp\":\n",
         &[b"\0".repeat(99), b"\n".to_vec()].concat(),
@@ -155,14 +129,18 @@ fn damaged_lines_in_the_middle_are_skipped_and_mended() -> Result<()> {
     assert_eq!(found, expected);
     assert!(metrics.findings.iter().all(|found| !found.problem.is_empty()));
     assert_eq!((metrics.good_lines, metrics.more), (5, 0));
-    assert_eq!(fs::read(experiment.path("metrics.jsonl"))?, content, "looking changes nothing");
+    assert_eq!(
+        fs::read(experiment.path("metrics.jsonl"))?,
+        content,
+        "verifying does not change the file"
+    );
 
     reader.repair()?;
 
     assert_eq!(experiment.text("metrics.jsonl"), good);
     assert_eq!(fs::read(experiment.path("metrics.jsonl.torn"))?, damaged.concat());
     assert_eq!(experiment.text("errors.jsonl.torn"), "no error\n");
-    assert!(reader.verify()?.iter().all(|report| report.findings.is_empty()));
+    experiment.assert_undamaged();
     assert_eq!(steps_read(&experiment)?, (vec![0, 1, 2, 3, 4], 0));
     Ok(())
 }
@@ -177,7 +155,7 @@ fn a_record_behind_another_s_fragment_is_delivered() -> Result<()> {
     for file in ["metrics.jsonl", "errors.jsonl"] {
         let text = experiment.text(file);
         let last = text.lines().last().unwrap_or_default();
-        // Cut in a name, in a number, in a text: whatever came before, the record behind it is whole.
+        // Fragments that end in a name, in a number, in a text, and before the newline. The record after each is whole.
         let glued: String =
             [2, 15, 40, last.len()].map(|cut| format!("{}{last}\n", &last[..cut])).concat();
         append(&experiment, file, glued.as_bytes())?;
@@ -201,8 +179,7 @@ fn empty_lines_are_no_entries_and_no_damage() -> Result<()> {
     append(&experiment, "metrics.jsonl", b"\n\n")?;
     log_steps(&experiment.run(), 1..2)?;
     assert_eq!(steps_read(&experiment)?, (vec![0, 1], 0));
-    let mut reader = RunReader::open(experiment.folder())?;
-    assert!(reader.verify()?.iter().all(|report| report.findings.is_empty()));
+    experiment.assert_undamaged();
     Ok(())
 }
 
@@ -221,7 +198,7 @@ fn a_dead_run_is_mended_and_a_live_one_is_left_alone() -> Result<()> {
         "{refused:?}"
     );
     assert!(experiment.text("metrics.jsonl").ends_with("torn"));
-    // What run.json says of an attempt that died is that it is running.
+    // In run.json an attempt that died is still running.
     let manifest = fs::read(experiment.path("run.json"))?;
     drop(run);
     fs::write(experiment.path("run.json"), manifest)?;
@@ -251,11 +228,11 @@ fn mending_a_rotated_file_and_a_shard() -> Result<()> {
     let mut reader = RunReader::open(experiment.folder())?;
     let reports = reader.repair()?;
 
-    let mended: Vec<_> = reports.iter().filter(|report| !report.findings.is_empty()).collect();
-    assert_eq!(mended.iter().map(|report| report.file.as_str()).collect::<Vec<_>>(), files);
+    let repaired: Vec<_> = reports.iter().filter(|report| !report.findings.is_empty()).collect();
+    assert_eq!(repaired.iter().map(|report| report.file.as_str()).collect::<Vec<_>>(), files);
     for file in files {
         assert_eq!(experiment.text(&format!("{file}.torn")), "{\"torn\n");
     }
-    assert!(reader.verify()?.iter().all(|report| report.findings.is_empty()));
+    experiment.assert_undamaged();
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Whole runs: a real training with every logger, several processes, crashes, full disks, and the program.
+//! Whole runs: a real training with every logger, several processes, crashes and full disks.
 
 mod disks;
 mod heartbeat;
@@ -13,12 +13,8 @@ mod full_disk;
 mod healing;
 mod kills;
 mod model_based;
-mod program;
 mod ranks;
 mod resume;
 mod rotation;
 mod training;
 mod wandb;
-
-/// For steps outside any epoch.
-const NO_EPOCH: Option<f64> = None;

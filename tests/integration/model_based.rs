@@ -1,58 +1,56 @@
-//! Random programs of logging, crashing, reopening and mending, against a simple model of what must be on
+//! Random programs of logging, crashing, reopening and repairing, compared with a simple model of what must be on
 //! the disk.
 
 use std::io::Write as _;
 
 use anyhow::Result;
 use model_foundry::{Durability, LoggingConfig, Query, Run, RunReader, Status, fields};
-use model_foundry_tests::Experiment;
+use model_foundry_tests::{Experiment, NO_EPOCH, without_wandb};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
 
-use crate::NO_EPOCH;
-
-/// What a program does.
+/// One action of a program.
 #[derive(Clone, Debug)]
 enum Action {
-    /// Log metrics of the next step, with so much beside them.
+    /// Log the metrics of the next step, with this much padding.
     Step { padding: usize },
-    /// Log a record, with so much beside it: large ones make main.log rotate.
+    /// Log a record with this much padding. Large ones make main.log rotate.
     Record { padding: usize },
     /// Log an error.
     Error,
-    /// Log steps from so many before the latest on.
+    /// Go back this many steps, and log two.
     Rewind { steps: u64 },
-    /// Die, in the middle of a write to each file: a share of the next record is on the disk.
+    /// Die in the middle of a write to each file: a share of the next record is on the disk.
     Crash { metrics: f64, main: f64 },
-    /// End well and come again.
+    /// End the run and open it again.
     Reopen,
-    /// Come again beside oneself, as another process does, and go.
+    /// Open the run a second time, as another process does, log a step and close it.
     Visit,
-    /// End, mend, and come again.
+    /// End the run, repair its files, and open it again.
     Repair,
 }
 
 /// What must be on the disk.
 #[derive(Default)]
 struct Model {
-    /// Attempt, step and number of each metrics line, in order.
+    /// The attempt, step and number of each line of metrics.jsonl, in order.
     metrics: Vec<(u64, u64, u64)>,
-    /// The numbers of main.log's records, in order, and of errors.jsonl's.
+    /// The numbers of the records of main.log and of errors.jsonl, in order.
     records: Vec<u64>,
     errors: Vec<u64>,
-    /// How each attempt ended, but the present one.
+    /// How each earlier attempt ended.
     ended: Vec<Status>,
     step: u64,
     number: u64,
 }
 
-/// The program under test, and its model.
+/// The run under test, and its model.
 struct World {
     experiment: Experiment,
     config: LoggingConfig,
     run: Option<Run>,
-    /// Another process logged beside the present run, whose statistics are without that.
+    /// Another process logged too since the run was opened. Its step is missing in the statistics of the run.
     visited: bool,
     model: Model,
 }
@@ -62,10 +60,9 @@ impl World {
         let config = LoggingConfig {
             max_log_size_mb: 1,
             max_log_files: 1000,
-            log_to_wandb: false,
             durability,
             flush_interval_ms: 3_600_000,
-            ..LoggingConfig::default()
+            ..without_wandb()
         };
         let mut world = Self {
             experiment: Experiment::new(),
@@ -136,7 +133,7 @@ impl World {
                 self.open()?;
             }
             Action::Visit => {
-                // So that the order is known.
+                // The buffered records come before the visitor's.
                 self.run().flush();
                 let visitor = self.experiment.builder().config(self.config.clone()).open()?;
                 let before = self.run.replace(visitor);
@@ -153,10 +150,10 @@ impl World {
         Ok(())
     }
 
-    /// What kill -9 leaves: what was acknowledged, a share of what was being written, and a manifest that
-    /// says the run goes on.
+    /// Leave what `kill -9` leaves: the acknowledged records, a share of the record being written, and a manifest
+    /// with the attempt still running.
     fn crash(&mut self, metrics: f64, main: f64) -> Result<()> {
-        // What `buffered` may lose is not lost here: the model is about what is on the disk.
+        // The model has every record on the disk, so nothing may be lost in the queue of `buffered`.
         self.run().flush();
         let path = self.experiment.path("run.json");
         let manifest = std::fs::read(&path)?;
@@ -170,12 +167,12 @@ impl World {
             std::fs::OpenOptions::new().append(true).create(true).open(path)?.write_all(torn)?;
         }
         self.model.ended.push(Status::Died);
-        // Whoever reads before the next attempt skips what is torn.
+        // Before the next attempt repairs the files, readers skip the torn ends.
         self.reads_what_it_must()?;
         self.open()
     }
 
-    /// The step and number of each entry that a reader gives.
+    /// The step and number of each entry that a reader returns.
     fn entries(&self, all_attempts: bool) -> Result<Vec<(u64, u64)>> {
         if !self.experiment.path("metrics.jsonl").exists() {
             return Ok(Vec::new());
@@ -192,7 +189,7 @@ impl World {
     fn reads_what_it_must(&self) -> Result<()> {
         let all: Vec<_> = self.model.metrics.iter().map(|&(_, step, n)| (step, n)).collect();
         assert_eq!(self.entries(true)?, all);
-        // The latest attempts': nothing at a step from which a later one began.
+        // Without the entries that a later attempt repeats: those from its lowest step on.
         let latest: Vec<_> = self
             .model
             .metrics
@@ -207,45 +204,30 @@ impl World {
         Ok(())
     }
 
-    /// The numbers in main.log and what was rotated from it, oldest first.
-    fn records(&self) -> Result<Vec<u64>> {
-        let mut ages: Vec<u32> = Vec::new();
-        for entry in std::fs::read_dir(self.experiment.folder())? {
-            let name = entry?.file_name().to_string_lossy().into_owned();
-            ages.extend(name.strip_prefix("main.log.").and_then(|age| age.parse::<u32>().ok()));
-        }
-        ages.sort_unstable();
-        let mut names: Vec<_> = ages.iter().rev().map(|age| format!("main.log.{age}")).collect();
-        names.extend(self.experiment.path("main.log").exists().then(|| "main.log".into()));
-        let records = names.iter().flat_map(|name| self.experiment.records(name));
-        Ok(records.filter_map(|record| record["context"]["number"].as_u64()).collect())
+    /// The numbers in a file and its rotated files, oldest first.
+    fn numbers(&self, file: &str) -> Vec<u64> {
+        let files = self.experiment.with_rotated(file);
+        let records = files.iter().flat_map(|file| self.experiment.records(file));
+        records.filter_map(|record| record["context"]["number"].as_u64()).collect()
     }
 
-    /// The end: everything is there, once, in order, and whole.
+    /// End the run: everything is there, once, in order, and undamaged.
     fn holds_what_it_must(mut self) -> Result<()> {
         self.run().flush();
         self.reads_what_it_must()?;
         if !self.visited {
             let live = self.run().metrics().statistics("number")?;
-            let kept: Vec<_> = self.entries(false)?.into_iter().map(|(_, n)| n as f64).collect();
-            assert_eq!(live.count, kept.len() as u64, "the logger's statistics are the file's");
-            let mean = kept.iter().sum::<f64>() / kept.len() as f64;
-            assert!(kept.is_empty() || (live.mean - mean).abs() < 1e-6, "{live:?}, not {mean}");
+            let logged: Vec<_> = self.entries(false)?.into_iter().map(|(_, n)| n as f64).collect();
+            assert_eq!(live.count, logged.len() as u64, "the logger counts what is in the file");
+            let mean = logged.iter().sum::<f64>() / logged.len() as f64;
+            assert!(logged.is_empty() || (live.mean - mean).abs() < 1e-6, "{live:?}, not {mean}");
         }
         self.end();
 
-        assert_eq!(self.records()?, self.model.records);
-        let errors = match self.experiment.path("errors.jsonl").exists() {
-            true => self.experiment.records("errors.jsonl"),
-            false => Vec::new(),
-        };
-        let errors: Vec<_> =
-            errors.iter().filter_map(|e| e["context"]["number"].as_u64()).collect();
-        assert_eq!(errors, self.model.errors);
-        let mut reader = RunReader::open(self.experiment.folder())?;
-        let reports = reader.verify()?;
-        assert!(reports.iter().all(|report| report.findings.is_empty()), "{reports:?}");
-        let manifest = reader.manifest()?.expect("run.json");
+        assert_eq!(self.numbers("main.log"), self.model.records);
+        assert_eq!(self.numbers("errors.jsonl"), self.model.errors);
+        self.experiment.assert_undamaged();
+        let manifest = self.experiment.manifest();
         let ended: Vec<_> = manifest.attempts.iter().map(|attempt| attempt.status).collect();
         assert_eq!(ended, self.model.ended);
         Ok(())
@@ -277,7 +259,7 @@ fn programs_do_what_the_model_does(durability: Durability, cases: u32) {
         ),
     );
     let result = runner.run(&actions(), |actions| {
-        let mut world = World::new(durability).expect("a world");
+        let mut world = World::new(durability).expect("a run");
         for action in &actions {
             world.act(action).expect("every action succeeds");
         }

@@ -1,21 +1,16 @@
-//! Several ranks: one process' files beside another's, read as one run.
+//! Several ranks: each process writes its own files, or all share one, and readers see one run.
 
 use anyhow::Result;
 use model_foundry::{Query, Run, RunReader, fields};
-use model_foundry_tests::Experiment;
+use model_foundry_tests::{Experiment, NO_EPOCH};
 use serde_json::json;
-
-use crate::NO_EPOCH;
-
-const ALL: Query =
-    Query { first_step: None, last_step: None, summaries: false, all_attempts: false };
 
 fn open_rank(experiment: &Experiment, rank: u32, shards: bool) -> Result<Run> {
     Ok(experiment.builder().rank(rank).shards(shards).open()?)
 }
 
-/// Log this rank's steps: 0, 3, 6 … for rank 0, 1, 4, 7 … for rank 1.
-fn log_steps(run: &Run, steps: u64) -> Result<()> {
+/// Log the steps of the run's rank, one of three: 0, 3, 6 … for rank 0 and 1, 4, 7 … for rank 1.
+fn log_share(run: &Run, steps: u64) -> Result<()> {
     let rank = run.rank().expect("a rank");
     for step in 0..steps {
         let step = 3 * step + u64::from(rank);
@@ -30,7 +25,7 @@ fn shards_are_read_as_one_run_in_the_order_of_steps() -> Result<()> {
     let runs = [0, 1, 2].map(|rank| open_rank(&experiment, rank, true));
     for run in runs {
         let run = run?;
-        log_steps(&run, 20)?;
+        log_share(&run, 20)?;
         run.logger("trainer").info("a record", &[])?;
     }
 
@@ -41,13 +36,13 @@ fn shards_are_read_as_one_run_in_the_order_of_steps() -> Result<()> {
     }
     assert!(!experiment.path("metrics.jsonl").exists());
     let mut reader = RunReader::open(experiment.folder())?;
-    let entries = reader.entries(ALL)?;
+    let entries = reader.entries(Query::default())?;
     let steps: Vec<_> = entries.iter().filter_map(|entry| entry["step"].as_u64()).collect();
     assert_eq!(steps, (0..60).collect::<Vec<_>>());
     assert!(entries.iter().zip(0..).all(|(entry, step)| entry["metrics"]["rank"] == step % 3));
-    let some = Query { first_step: Some(10), last_step: Some(13), ..ALL };
+    let some = Query { first_step: Some(10), last_step: Some(13), ..Query::default() };
     assert_eq!(reader.entries(some)?.len(), 4);
-    let (statistics, _) = reader.statistics(ALL, &["loss".into()])?;
+    let (statistics, _) = reader.statistics(Query::default(), &["loss".into()])?;
     let loss = &statistics[0].statistics;
     assert_eq!((loss.count, loss.min, loss.max), (60, 0.0, 59.0));
     assert!((loss.mean - 29.5).abs() < 1e-9, "{loss:?}");
@@ -58,8 +53,8 @@ fn shards_are_read_as_one_run_in_the_order_of_steps() -> Result<()> {
 fn ranks_in_one_file_are_told_apart() -> Result<()> {
     let experiment = Experiment::new();
     let (first, second) = (open_rank(&experiment, 0, false)?, open_rank(&experiment, 1, false)?);
-    log_steps(&first, 5)?;
-    log_steps(&second, 5)?;
+    log_share(&first, 5)?;
+    log_share(&second, 5)?;
     first.logger("trainer").info("a record", &[])?;
     second.logger("trainer").info("a record", &[])?;
     second.errors().log("ValueError", "", "", &[])?;
@@ -84,7 +79,7 @@ fn the_earliest_error_of_all_ranks_comes_first() -> Result<()> {
         open_rank(&experiment, 1, true)?,
         open_rank(&experiment, 2, true)?,
     ];
-    // Rank 1 runs out of memory; the others see a broken pipe, and say so sooner in their files' order.
+    // Rank 1 runs out of memory first. Then the others lose their connections, and rank 0's file is read first.
     for (rank, error_type) in
         [(1, "OutOfMemory"), (0, "BrokenPipe"), (2, "BrokenPipe"), (0, "BrokenPipe")]
     {
@@ -129,7 +124,7 @@ fn ranks_that_resume_go_over_the_steps_of_every_shard() -> Result<()> {
         .flat_map(|step| [step, step])
         .map(|step| (json!(step), json!(if step < 6 { 1 } else { 2 })))
         .collect();
-    assert_eq!(attempts(ALL)?, expected);
-    assert_eq!(attempts(Query { all_attempts: true, ..ALL })?.len(), 28);
+    assert_eq!(attempts(Query::default())?, expected);
+    assert_eq!(attempts(Query { all_attempts: true, ..Query::default() })?.len(), 28);
     Ok(())
 }

@@ -1,15 +1,14 @@
-//! Later attempts at an experiment: they append, go on counting, and go over steps again.
+//! Later attempts at an experiment: they append, continue the statistics, and repeat steps.
 
 use anyhow::Result;
 use model_foundry::{Query, Run, RunReader, Status, fields};
-use model_foundry_tests::Experiment;
+use model_foundry_tests::{EVERYTHING, Experiment, NO_EPOCH};
 use serde_json::{Value, json};
 
-use crate::NO_EPOCH;
-use crate::processes::{Child, given, run_of_child, tell, wait_to_be_killed};
+use crate::processes::{Child, given, run_of_child, send, wait_to_be_killed};
 
-const LATEST: Query =
-    Query { first_step: None, last_step: None, summaries: true, all_attempts: false };
+/// Everything but what a later attempt repeats.
+const LATEST: Query = Query { all_attempts: false, ..EVERYTHING };
 
 /// Log a loss of 1 / attempt at each of these steps.
 fn log_losses(run: &Run, steps: std::ops::RangeInclusive<u64>) -> Result<()> {
@@ -20,15 +19,15 @@ fn log_losses(run: &Run, steps: std::ops::RangeInclusive<u64>) -> Result<()> {
     Ok(())
 }
 
-/// A child's job: log some steps, and wait for its end.
+/// A child's job: log some steps, and wait to be killed.
 pub(crate) fn log_and_wait() {
     let run = run_of_child().open().expect("the run opens");
-    log_losses(&run, given("FIRST")..=given("LAST")).expect("the steps are kept");
-    tell("logged");
+    log_losses(&run, given("FIRST")..=given("LAST")).expect("the steps are logged");
+    send("logged");
     wait_to_be_killed();
 }
 
-/// Steps and losses that a query gives.
+/// The steps and losses that a query returns.
 fn losses(experiment: &Experiment, query: Query) -> Result<Vec<(u64, f64)>> {
     let entries = RunReader::open(experiment.folder())?.entries(query)?;
     let losses = entries.iter().filter_map(|entry| {
@@ -37,16 +36,11 @@ fn losses(experiment: &Experiment, query: Query) -> Result<Vec<(u64, f64)>> {
     Ok(losses.collect())
 }
 
-fn statuses(experiment: &Experiment) -> Result<Vec<Status>> {
-    let manifest = RunReader::open(experiment.folder())?.manifest()?.expect("run.json");
-    assert!(
-        manifest
-            .attempts
-            .iter()
-            .map(|attempt| attempt.attempt)
-            .eq(1..=manifest.attempts.len() as u32)
-    );
-    Ok(manifest.attempts.iter().map(|attempt| attempt.status).collect())
+/// The status of each attempt. Attempts are numbered from 1.
+fn statuses(experiment: &Experiment) -> Vec<Status> {
+    let attempts = experiment.manifest().attempts;
+    assert!(attempts.iter().map(|attempt| attempt.attempt).eq(1..=attempts.len() as u32));
+    attempts.iter().map(|attempt| attempt.status).collect()
 }
 
 #[test]
@@ -63,7 +57,11 @@ fn resume_appends_and_keeps_statistics() -> Result<()> {
 
     let run = experiment.run();
     let loss = run.metrics().statistics("loss")?;
-    assert_eq!((loss.count, loss.mean), (10, 1.0), "known before anything is logged");
+    assert_eq!(
+        (loss.count, loss.mean),
+        (10, 1.0),
+        "the statistics are there before anything is logged"
+    );
     log_losses(&run, 11..=20)?;
     run.logger("trainer").info("the second attempt", &[])?;
     run.errors().log("ValueError", "second", "", &[])?;
@@ -76,15 +74,14 @@ fn resume_appends_and_keeps_statistics() -> Result<()> {
     let loss = run.metrics().statistics("loss")?;
     assert_eq!((loss.count, loss.mean, loss.min, loss.max), (20, 0.75, 0.5, 1.0));
     let step = run.performance().statistics("step")?;
-    assert_eq!((step.count, step.mean), (2, 2.0), "timings count on");
-    assert_eq!(run.errors().summary()?[0].count, 2, "errors count on");
+    assert_eq!((step.count, step.mean), (2, 2.0), "timings are counted across attempts");
+    assert_eq!(run.errors().summary()?[0].count, 2, "errors are counted across attempts");
     drop(run);
     assert_eq!(losses(&experiment, LATEST)?.len(), 20);
-    let report: Value = serde_json::from_str(&experiment.text("timing_report.json"))?;
-    assert_eq!(report["step"]["count"], 2);
+    assert_eq!(experiment.json("timing_report.json")["step"]["count"], 2);
     let records = experiment.records("metrics.jsonl");
     assert_eq!((&records[9]["attempt"], &records[10]["attempt"]), (&Value::Null, &json!(2)));
-    assert_eq!(statuses(&experiment)?, [Status::Completed, Status::Completed]);
+    assert_eq!(statuses(&experiment), [Status::Completed, Status::Completed]);
     Ok(())
 }
 
@@ -106,7 +103,7 @@ fn steps_gone_over_again_count_as_the_latest_attempt_has_them() -> Result<()> {
     let mut reader = RunReader::open(experiment.folder())?;
     assert_eq!(reader.statistics(LATEST, &[])?.0[0].statistics.count, 9);
     let all = Query { all_attempts: true, ..LATEST };
-    assert_eq!(losses(&experiment, all)?.len(), 17, "nothing is taken out of the file");
+    assert_eq!(losses(&experiment, all)?.len(), 17, "repeated steps stay in the file");
     assert_eq!(reader.statistics(all, &[])?.0[0].statistics.count, 17);
     let some = Query { first_step: Some(4), last_step: Some(5), ..LATEST };
     assert_eq!(losses(&experiment, some)?, [(4, 1.0), (5, third)]);
@@ -130,18 +127,18 @@ fn each_attempt_ends_as_it_ended() -> Result<()> {
 
     let variables = [("FIRST", "3".to_owned()), ("LAST", "4".to_owned())];
     let mut child = Child::start("log and wait", experiment.folder(), &variables);
-    child.tells("logged");
-    assert_eq!(statuses(&experiment)?.last(), Some(&Status::Running));
+    child.expect("logged");
+    assert_eq!(statuses(&experiment).last(), Some(&Status::Running));
     child.kill();
 
     let ended = [Status::Completed, Status::Failed, Status::Interrupted, Status::Died];
-    assert_eq!(statuses(&experiment)?, ended, "nobody is at it any more");
-    let written: Value = serde_json::from_str(&experiment.text("run.json"))?;
-    assert_eq!(written["attempts"][3]["status"], "running", "reading changes nothing");
-    assert_eq!(written["attempts"][2]["exit_code"], 130, "the first end counts");
+    assert_eq!(statuses(&experiment), ended, "the process of the last attempt is dead");
+    let written = experiment.json("run.json");
+    assert_eq!(written["attempts"][3]["status"], "running", "reading does not change the file");
+    assert_eq!(written["attempts"][2]["exit_code"], 130, "the first status of an attempt counts");
     let run = experiment.run();
     assert_eq!(run.attempt(), 5);
-    let written: Value = serde_json::from_str(&experiment.text("run.json"))?;
+    let written = experiment.json("run.json");
     assert_eq!(written["attempts"][3]["status"], "died");
     assert_eq!(written["attempts"][3]["end"], Value::Null);
     drop(run);
@@ -154,16 +151,20 @@ fn a_process_beside_a_dead_one_is_in_the_same_attempt() -> Result<()> {
     let experiment = Experiment::new();
     let variables = [("FIRST", "1".to_owned()), ("LAST", "2".to_owned())];
     let mut first = Child::start("log and wait", experiment.folder(), &variables);
-    first.tells("logged");
+    first.expect("logged");
     let run = experiment.run();
     assert_eq!(run.attempt(), 1);
     first.kill();
 
     log_losses(&run, 3..=4)?;
-    assert_eq!(experiment.run().attempt(), 1, "somebody is still at it");
+    assert_eq!(experiment.run().attempt(), 1, "one process of the attempt is still alive");
     drop(run);
 
-    assert_eq!(statuses(&experiment)?, [Status::Died], "who began it never ended it");
+    assert_eq!(
+        statuses(&experiment),
+        [Status::Died],
+        "the process that began the attempt did not end it"
+    );
     assert_eq!(experiment.run().attempt(), 2);
     Ok(())
 }

@@ -1,29 +1,24 @@
-//! Logs that start a new file when one is full.
+//! Logs that rotate by size, and are pruned to a number of files.
 
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use model_foundry::{LoggingConfig, Run, RunReader, fields};
-use model_foundry_tests::Experiment;
+use model_foundry::{LoggingConfig, Run, fields};
+use model_foundry_tests::{Experiment, NO_EPOCH, without_wandb};
 use serde_json::Value;
 
-use crate::NO_EPOCH;
 use crate::concurrency::processes_log;
 
 /// The smallest limit that can be configured.
 const LIMIT: u64 = 1 << 20;
 
-fn run_keeping(experiment: &Experiment, max_log_files: u32) -> Result<Run> {
-    let config = LoggingConfig {
-        max_log_size_mb: 1,
-        max_log_files,
-        log_to_wandb: false,
-        ..LoggingConfig::default()
-    };
+/// A run that rotates at the smallest limit and retains this many files of a log.
+fn run_with_files(experiment: &Experiment, max_log_files: u32) -> Result<Run> {
+    let config = LoggingConfig { max_log_size_mb: 1, max_log_files, ..without_wandb() };
     Ok(experiment.builder().config(config).open()?)
 }
 
-/// Log so many records of about 50 KB, numbered from `first` on.
+/// Log this many records of about 50 kB, numbered from `first`.
 fn log(run: &Run, first: u64, records: u64) -> Result<()> {
     let logger = run.logger("trainer");
     let padding = "x".repeat(50_000);
@@ -33,7 +28,7 @@ fn log(run: &Run, first: u64, records: u64) -> Result<()> {
     Ok(())
 }
 
-/// main.log and its rotated files, the newest first, with their sizes.
+/// The sizes of main.log and its rotated files by age: 0 for main.log, 1 for main.log.1.
 fn files(experiment: &Experiment) -> Result<BTreeMap<u32, u64>> {
     let mut files = BTreeMap::new();
     for entry in std::fs::read_dir(experiment.folder())? {
@@ -47,52 +42,51 @@ fn files(experiment: &Experiment) -> Result<BTreeMap<u32, u64>> {
     Ok(files)
 }
 
-/// The numbers in main.log and its rotated files, the oldest first.
-fn numbers(experiment: &Experiment) -> Result<Vec<u64>> {
-    let mut numbers = Vec::new();
-    for age in files(experiment)?.into_keys().rev() {
-        let name = if age == 0 { "main.log".into() } else { format!("main.log.{age}") };
-        let records = experiment.records(&name);
-        numbers.extend(records.iter().filter_map(|record| record["context"]["record"].as_u64()));
-    }
-    Ok(numbers)
+/// The numbers in main.log and its rotated files, oldest first.
+fn numbers(experiment: &Experiment) -> Vec<u64> {
+    let files = experiment.with_rotated("main.log");
+    let records = files.iter().flat_map(|file| experiment.records(file));
+    records.filter_map(|record| record["context"]["record"].as_u64()).collect()
 }
 
 #[test]
 fn log_files_rotate_by_size() -> Result<()> {
     let experiment = Experiment::new();
-    let run = run_keeping(&experiment, 100)?;
+    let run = run_with_files(&experiment, 100)?;
 
     log(&run, 0, 100)?;
 
     let files = files(&experiment)?;
-    assert_eq!(files.len(), 5, "20 of them fit: {files:?}");
+    assert_eq!(files.len(), 5, "20 records fit into a file: {files:?}");
     assert!(files.keys().copied().eq(0..5), "{files:?}");
     for (age, size) in &files {
         assert!(*size <= LIMIT, "{files:?}");
-        assert!(*age == 0 || *size > LIMIT - 51_000, "they are full: {files:?}");
+        assert!(*age == 0 || *size > LIMIT - 51_000, "rotated files are full: {files:?}");
     }
-    assert_eq!(numbers(&experiment)?, (0..100).collect::<Vec<_>>());
+    assert_eq!(numbers(&experiment), (0..100).collect::<Vec<_>>());
     Ok(())
 }
 
 #[test]
 fn log_files_pruned_to_max() -> Result<()> {
     let experiment = Experiment::new();
-    let run = run_keeping(&experiment, 3)?;
+    let run = run_with_files(&experiment, 3)?;
 
     log(&run, 0, 100)?;
 
     let files = files(&experiment)?;
     assert!(files.keys().copied().eq(0..3), "{files:?}");
-    let numbers = numbers(&experiment)?;
-    assert_eq!(numbers, (40..100).collect::<Vec<_>>(), "the newest are kept");
-    // One file alone.
+    assert_eq!(
+        numbers(&experiment),
+        (40..100).collect::<Vec<_>>(),
+        "the newest files are retained"
+    );
+    // Only one file.
     let experiment = Experiment::new();
-    let run = run_keeping(&experiment, 1)?;
+    let run = run_with_files(&experiment, 1)?;
     log(&run, 0, 45)?;
     assert_eq!(self::files(&experiment)?.len(), 1);
-    assert_eq!(self::numbers(&experiment)?, (40..45).collect::<Vec<_>>());
+    assert_eq!(numbers(&experiment), (40..45).collect::<Vec<_>>());
     Ok(())
 }
 
@@ -100,17 +94,17 @@ fn log_files_pruned_to_max() -> Result<()> {
 fn a_later_attempt_goes_on_in_the_same_file() -> Result<()> {
     let experiment = Experiment::new();
     for attempt in 0..10 {
-        log(&run_keeping(&experiment, 100)?, attempt * 5, 5)?;
+        log(&run_with_files(&experiment, 100)?, attempt * 5, 5)?;
     }
     assert_eq!(files(&experiment)?.len(), 3);
-    assert_eq!(numbers(&experiment)?, (0..50).collect::<Vec<_>>());
+    assert_eq!(numbers(&experiment), (0..50).collect::<Vec<_>>());
     Ok(())
 }
 
 #[test]
 fn a_record_larger_than_the_limit_has_a_file_to_itself() -> Result<()> {
     let experiment = Experiment::new();
-    let run = run_keeping(&experiment, 100)?;
+    let run = run_with_files(&experiment, 100)?;
     log(&run, 0, 1)?;
     let padding = "x".repeat(3 << 20);
     run.logger("trainer").info("a large one", &fields! { record: 1, padding })?;
@@ -119,14 +113,14 @@ fn a_record_larger_than_the_limit_has_a_file_to_itself() -> Result<()> {
     let sizes: Vec<_> = files(&experiment)?.into_values().collect();
     assert_eq!(sizes.len(), 3);
     assert!(sizes[1] > 3 << 20 && sizes[0] < 60_000 && sizes[2] < 60_000, "{sizes:?}");
-    assert_eq!(numbers(&experiment)?, [0, 1, 2]);
+    assert_eq!(numbers(&experiment), [0, 1, 2]);
     Ok(())
 }
 
 #[test]
 fn timings_rotate_and_metrics_and_errors_never_do() -> Result<()> {
     let experiment = Experiment::new();
-    let run = run_keeping(&experiment, 2)?;
+    let run = run_with_files(&experiment, 2)?;
     let large = "x".repeat(300_000);
     for step in 0..12_u64 {
         run.metrics().log_step(step, NO_EPOCH, &fields! { note: large.as_str() })?;
@@ -155,12 +149,11 @@ fn processes_rotate_together() -> Result<()> {
     let files = files(&experiment)?;
     assert!(files.len() > 10, "{files:?}");
     for size in files.values() {
-        // Each of the others may have looked before the last record that fitted, and appended after it.
+        // Every other process may have checked the size before the last record that fitted, and appended after it.
         assert!(*size <= LIMIT + PROCESSES * (SIZE + 500), "{files:?}");
     }
     let mut found = BTreeMap::new();
-    for age in files.into_keys() {
-        let name = if age == 0 { "main.log".into() } else { format!("main.log.{age}") };
+    for name in experiment.with_rotated("main.log") {
         for line in experiment.text(&name).lines().filter(|line| !line.is_empty()) {
             let record: Value = serde_json::from_str(line)?;
             let number = |name: &str| record["context"][name].as_u64().expect("a number");
@@ -168,9 +161,8 @@ fn processes_rotate_together() -> Result<()> {
         }
     }
     assert_eq!(found.len() as u64, PROCESSES * RECORDS);
-    assert!(found.values().all(|times| *times == 1), "each is in one file alone");
-    let mut reader = RunReader::open(experiment.folder())?;
-    assert!(reader.verify()?.iter().all(|report| report.findings.is_empty()));
+    assert!(found.values().all(|times| *times == 1), "each record is in exactly one file");
+    experiment.assert_undamaged();
     Ok(())
 }
 
@@ -181,9 +173,8 @@ fn processes_prune_together() -> Result<()> {
     processes_log(&experiment, 3, 300, 20_000, 2);
 
     assert!(files(&experiment)?.keys().copied().eq(0..2));
-    let mut reader = RunReader::open(experiment.folder())?;
-    assert!(reader.verify()?.iter().all(|report| report.findings.is_empty()));
-    let manifest = reader.manifest()?.expect("run.json");
+    experiment.assert_undamaged();
+    let manifest = experiment.manifest();
     assert!(manifest.attempts.iter().all(|attempt| attempt.storage_failures == 0), "{manifest:?}");
     Ok(())
 }

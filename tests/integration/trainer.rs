@@ -1,4 +1,4 @@
-//! A small real training run with every logger: a classifier with one hidden layer, on generated data.
+//! A small real training with every logger: a classifier with one hidden layer, on generated data.
 
 use std::fmt;
 use std::fs;
@@ -14,11 +14,11 @@ use model_foundry::{
 /// Units in the hidden layer.
 const HIDDEN: usize = 4;
 
-/// How many points are classified, and how many of them make a batch.
+/// The number of points, and of the points in a batch.
 const POINTS: usize = 256;
 const BATCH: usize = 32;
 
-/// Trains, and logs what it does.
+/// Trains a model and logs its progress.
 pub(crate) struct Trainer {
     pub(crate) run: Run,
     pub(crate) config: LoggingConfig,
@@ -39,7 +39,7 @@ struct Point {
     inside: f64,
 }
 
-/// tanh(x W1 + b1) W2 + b2: the logit of being inside.
+/// tanh(x W1 + b1) W2 + b2, the logit of lying inside the circle.
 #[derive(Clone, Default)]
 struct Model {
     w1: [[f64; HIDDEN]; 2],
@@ -48,7 +48,7 @@ struct Model {
     b2: f64,
 }
 
-/// What ends a training early.
+/// Why a training ended early.
 #[derive(Debug)]
 pub(crate) enum Failure {
     Diverged { step: u64 },
@@ -58,8 +58,8 @@ pub(crate) enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Diverged { step } => write!(f, "the loss is no number at step {step}"),
-            Self::Checkpoint { path, .. } => write!(f, "{} cannot be saved", path.display()),
+            Self::Diverged { step } => write!(f, "the loss is not finite at step {step}"),
+            Self::Checkpoint { path, .. } => write!(f, "could not save {}", path.display()),
         }
     }
 }
@@ -97,13 +97,13 @@ impl Trainer {
         })
     }
 
-    /// A rate at which the weights overflow.
+    /// Change the learning rate. With an infinite one the training diverges.
     pub(crate) fn with_learning_rate(mut self, learning_rate: f64) -> Self {
         self.learning_rate = learning_rate;
         self
     }
 
-    /// Make the data.
+    /// Generate the data.
     pub(crate) fn process_data(&mut self) -> Result<()> {
         self.logger.info("processing data", &fields! { source: "generated", points: POINTS })?;
         let timed = self.performance.time_block("process_data");
@@ -111,7 +111,7 @@ impl Trainer {
         while self.data.len() < POINTS {
             let x = [chance.between(-1.5, 1.5), chance.between(-1.5, 1.5)];
             let radius = x[0].hypot(x[1]);
-            // Points that lie on the line between the two classes teach nothing.
+            // Points on the line between the two classes are hard to classify.
             if (0.95..1.05).contains(&radius) {
                 self.logger.debug("a point was left out", &fields! { radius })?;
                 continue;
@@ -125,7 +125,7 @@ impl Trainer {
         Ok(())
     }
 
-    /// Train from the step after `done` up to step `last`.
+    /// Train from the step after `done` to step `last`.
     pub(crate) fn train(&mut self, done: u64, last: u64) -> Result<()> {
         self.logger.info("training began", &fields! { from: done, to: last })?;
         for step in done + 1..=last {
@@ -187,7 +187,7 @@ impl Trainer {
     }
 
     fn failed(&self, failure: &Failure, step: u64) -> anyhow::Error {
-        // What cannot be logged about a failure must not hide it.
+        // A failure to log the failure must not hide it.
         let _ = self.errors.log_error(failure, &fields! { step });
         let _ = self.logger.exception("training failed", failure, &fields! { step });
         anyhow::anyhow!("{failure}")
@@ -195,7 +195,7 @@ impl Trainer {
 }
 
 impl Model {
-    /// Mean loss, accuracy, and the gradient of the loss.
+    /// The mean loss, the accuracy, and the gradient of the loss.
     fn learn(&self, batch: &[Point]) -> (f64, f64, Self) {
         let mut gradient = Self::default();
         let (mut loss, mut right) = (0.0, 0.0);
@@ -207,7 +207,7 @@ impl Model {
             });
             let logit = self.b2 + hidden.iter().zip(&self.w2).map(|(h, w)| h * w).sum::<f64>();
             let probability = 1.0 / (1.0 + (-logit).exp());
-            // ln(1 + exp(-z)) without overflow, z the logit of what is right.
+            // ln(1 + exp(-z)) without overflow, where z is the logit of the right class.
             let z = if point.inside == 1.0 { logit } else { -logit };
             loss += share * ((-z).max(0.0) + (-z.abs()).exp().ln_1p());
             right += share * f64::from(u8::from((probability > 0.5) == (point.inside == 1.0)));
@@ -248,7 +248,7 @@ impl Model {
     }
 }
 
-/// The same numbers each time: a linear congruential generator (Knuth's MMIX constants).
+/// A linear congruential generator with Knuth's constants for MMIX: the same numbers in every run.
 struct Chance(u64);
 
 impl Chance {

@@ -1,18 +1,13 @@
-//! What a training run logs, logger by logger and all together.
-
-use std::sync::Arc;
+//! A real training logs with each logger, and with all together.
 
 use anyhow::Result;
-use model_foundry::{
-    Clock, Console, Durability, Level, LoggingConfig, Query, Run, RunReader, Status,
-};
-use model_foundry_tests::{Experiment, StandInDriver};
-use parking_lot::Mutex;
+use model_foundry::{Clock, Durability, Level, LoggingConfig, Query, RunReader, Status};
+use model_foundry_tests::{ConsoleLines, Experiment, StandInDriver};
 use serde_json::{Value, json};
 
 use crate::trainer::Trainer;
 
-/// Everything at every step.
+/// A configuration that logs everything at every step.
 fn each_step() -> LoggingConfig {
     LoggingConfig {
         log_metrics_every_n_steps: 1,
@@ -22,7 +17,7 @@ fn each_step() -> LoggingConfig {
     }
 }
 
-/// The messages of main.log with their contexts.
+/// The messages in main.log with their contexts.
 fn messages(experiment: &Experiment) -> Vec<(String, Value)> {
     let message = |mut record: Value| {
         let text = record["message"].as_str().unwrap_or_default().to_owned();
@@ -35,7 +30,7 @@ fn messages(experiment: &Experiment) -> Vec<(String, Value)> {
 fn context_of(experiment: &Experiment, message: &str) -> Value {
     let mut found: Vec<_> =
         messages(experiment).into_iter().filter(|(text, _)| text == message).collect();
-    assert_eq!(found.len(), 1, "{message} stands once in main.log");
+    assert_eq!(found.len(), 1, "{message:?} is once in main.log");
     found.remove(0).1
 }
 
@@ -49,9 +44,9 @@ fn trainer_uses_structured_logging() -> Result<()> {
 
     let records = experiment.records("main.log");
     let messages: Vec<_> = records.iter().filter_map(|record| record["message"].as_str()).collect();
-    let told =
-        ["processing data", "processed data", "training began", "epoch ended", "training ended"];
-    for message in told {
+    for message in
+        ["processing data", "processed data", "training began", "epoch ended", "training ended"]
+    {
         assert!(messages.contains(&message), "{message}: {messages:?}");
     }
     for record in &records {
@@ -81,8 +76,7 @@ fn training_loop_logs_metrics() -> Result<()> {
     trainer.process_data()?;
     trainer.train(0, 10)?;
 
-    let query = Query { first_step: None, last_step: None, summaries: false, all_attempts: false };
-    let entries = RunReader::open(experiment.folder())?.entries(query)?;
+    let entries = RunReader::open(experiment.folder())?.entries(Query::default())?;
     assert_eq!(entries.len(), 10);
     for (entry, step) in entries.iter().zip(1..) {
         assert_eq!(entry["step"], step);
@@ -144,21 +138,19 @@ fn console_and_file_levels_filter() -> Result<()> {
         [(Level::Warning, Level::Info), (Level::Debug, Level::Error), (Level::Info, Level::Debug)]
     {
         let experiment = Experiment::new();
-        let said = Arc::new(Mutex::new(Vec::new()));
-        let lines = said.clone();
-        let console = Console::Custom(Arc::new(move |line| lines.lock().push(line.to_owned())));
+        let console = ConsoleLines::default();
         let config = LoggingConfig { console_level, file_level, ..LoggingConfig::default() };
-        let run = experiment.builder().config(config).console(console).open()?;
-        // It tells at DEBUG, INFO and ERROR.
+        let run = experiment.builder().config(config).console(console.console()).open()?;
+        // The trainer logs at DEBUG, INFO and ERROR.
         let mut trainer = Trainer::new(&run)?.with_learning_rate(f64::INFINITY);
 
         trainer.process_data()?;
         trainer.train(0, 10).expect_err("the training diverges");
-        trainer.logger.warning("nothing was learnt", &[])?;
+        trainer.logger.warning("nothing was learned", &[])?;
 
-        let expected = |least: Level| {
+        let expected = |minimum: Level| {
             let levels = [Level::Debug, Level::Info, Level::Warning, Level::Error];
-            levels.map(|level| (level.name(), level >= least))
+            levels.map(|level| (level.name(), level >= minimum))
         };
         let records = experiment.records("main.log");
         for (level, wanted) in expected(file_level) {
@@ -166,8 +158,8 @@ fn console_and_file_levels_filter() -> Result<()> {
             assert_eq!(found, wanted, "{level} in a file of {file_level:?}");
         }
         for (level, wanted) in expected(console_level) {
-            let found =
-                said.lock().iter().any(|line| line.contains(&format!(" {level} trainer: ")));
+            let part = format!(" {level} trainer: ");
+            let found = console.lines().iter().any(|line| line.contains(&part));
             assert_eq!(found, wanted, "{level} on a console of {console_level:?}");
         }
     }
@@ -180,7 +172,7 @@ fn errors_logged_to_error_file() -> Result<()> {
     let run = experiment.run();
     let mut trainer = Trainer::new(&run)?.with_learning_rate(f64::INFINITY);
     trainer.process_data()?;
-    // A file stands where the folder of the checkpoints would.
+    // A file is in the place of the folder for checkpoints.
     std::fs::write(experiment.path("checkpoints"), "")?;
 
     trainer.checkpoint(0).expect_err("there is no folder to save in");
@@ -194,14 +186,14 @@ fn errors_logged_to_error_file() -> Result<()> {
         assert!(traceback.contains("errors_logged_to_error_file"), "{traceback}");
     }
     let checkpoint = errors[0]["traceback"].as_str().unwrap_or_default();
-    assert!(checkpoint.contains("caused by: "), "the cause stands there: {checkpoint}");
+    assert!(checkpoint.contains("caused by: "), "the traceback has the cause: {checkpoint}");
     let diverged = &errors[1];
     let step = diverged["context"]["step"].as_u64().expect("a step");
-    assert_eq!(diverged["error_message"], format!("the loss is no number at step {step}"));
+    assert_eq!(diverged["error_message"], format!("the loss is not finite at step {step}"));
     let summary = trainer.errors.summary()?;
     assert_eq!((summary.len(), summary[0].count), (1, 2));
     assert_eq!(trainer.errors.recent(1)?[0].context, format!("{{\"step\":{step}}}"));
-    // The log says so too, and the reader finds the first of them.
+    // main.log has them too, and a reader finds the first.
     let failed = experiment.records("main.log");
     let failed = failed.iter().filter(|record| record["message"] == "training failed");
     assert!(failed.clone().all(|record| record["level"] == "ERROR"));
@@ -257,7 +249,7 @@ fn data_processing_logging() -> Result<()> {
     let timing = trainer.performance.statistics("process_data")?;
     assert_eq!(timing.count, 1);
     assert_eq!(after["seconds"], timing.max);
-    // What was left out is told at DEBUG, point by point.
+    // Each point that was left out is a DEBUG record.
     let left_out = experiment.records("main.log");
     let left_out = left_out.iter().filter(|record| record["message"] == "a point was left out");
     assert!(left_out.clone().all(|record| record["level"] == "DEBUG"));
@@ -311,7 +303,7 @@ fn end_to_end_with_everything_enabled() -> Result<()> {
         for file in files {
             assert!(experiment.path(file).exists(), "{durability:?}: {file}");
         }
-        let run_json: Value = serde_json::from_str(&experiment.text("run.json"))?;
+        let run_json = experiment.json("run.json");
         assert_eq!(run_json["experiment"], "tiny");
         assert_eq!(run_json["configuration"]["logging"]["profile_performance"], true);
         let attempt = &run_json["attempts"][0];
@@ -321,9 +313,7 @@ fn end_to_end_with_everything_enabled() -> Result<()> {
         }
 
         let mut reader = RunReader::open(experiment.folder())?;
-        let query =
-            Query { first_step: None, last_step: None, summaries: false, all_attempts: false };
-        let (statistics, damage) = reader.statistics(query, &[])?;
+        let (statistics, damage) = reader.statistics(Query::default(), &[])?;
         assert_eq!(damage.lines, 0);
         let names: Vec<_> = statistics.iter().map(|metric| metric.name.as_str()).collect();
         assert_eq!(names, ["loss", "accuracy", "grad_norm", "learning_rate"]);
@@ -333,8 +323,7 @@ fn end_to_end_with_everything_enabled() -> Result<()> {
         let count = |name: &str| timings.iter().find(|timing| timing.name == name).map(|t| t.count);
         assert_eq!(count("step"), Some(STEPS));
         assert_eq!((count("process_data"), count("checkpoint")), (Some(1), Some(1)));
-        let report: Value = serde_json::from_str(&experiment.text("timing_report.json"))?;
-        assert_eq!(report["step"]["count"], STEPS);
+        assert_eq!(experiment.json("timing_report.json")["step"]["count"], STEPS);
         let peaks = reader.memory_peaks()?;
         assert_eq!(peaks.samples, STEPS);
         assert!(peaks.process_resident > 0 && !peaks.gpus.is_empty(), "{peaks:?}");
@@ -346,7 +335,7 @@ fn end_to_end_with_everything_enabled() -> Result<()> {
             (&last["level"], &last["context"]["phase"]),
             (&json!("CRITICAL"), &json!("test"))
         );
-        assert!(reader.verify()?.iter().all(|file| file.findings.is_empty()));
+        experiment.assert_undamaged();
     }
     Ok(())
 }
@@ -357,19 +346,16 @@ fn a_training_that_panics_is_a_failed_attempt() -> Result<()> {
     let run = experiment.run();
     let mut trainer = Trainer::new(&run)?;
     trainer.process_data()?;
-    let own: Run = run.clone();
-    drop(run);
 
     let panicked = std::thread::spawn(move || {
-        let _run = own;
+        let _run = run;
         trainer.train(0, 10).expect("ten good steps");
         panic!("the eleventh step");
     })
     .join();
 
     assert!(panicked.is_err());
-    let manifest = RunReader::open(experiment.folder())?.manifest()?.expect("run.json");
-    assert_eq!(manifest.attempts[0].status, Status::Failed);
-    assert_eq!(experiment.records("metrics.jsonl").len(), 2, "step 10 and an epoch");
+    assert_eq!(experiment.manifest().attempts[0].status, Status::Failed);
+    assert_eq!(experiment.records("metrics.jsonl").len(), 2, "step 10 and the summary of an epoch");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The Weights & Biases offline run beside the plain files, read by wandb itself.
+//! The Weights & Biases offline run that is written in addition to the plain files, read by wandb itself.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,11 +6,10 @@ use std::sync::OnceLock;
 
 use anyhow::Result;
 use model_foundry::{ExperimentConfig, LoggingConfig, Status, fields};
-use model_foundry_tests::Experiment;
+use model_foundry_tests::{Experiment, NO_EPOCH, log_step, without_wandb};
 use serde_json::{Value, json};
 
-use crate::NO_EPOCH;
-use crate::processes::{Child, run_of_child, tell};
+use crate::processes::{Child, run_of_child, send};
 use crate::trainer::Trainer;
 
 /// wandb's own program, which reads `.wandb` files without a network and without an account. `cargo xtask test`
@@ -41,7 +40,7 @@ fn wandb() -> Option<&'static Path> {
     program.as_deref()
 }
 
-/// What `wandb leet inspect --json` prints of a file.
+/// The output of `wandb leet inspect --json` for a file.
 fn inspect(wandb: &Path, file: &Path, summary: bool) -> Result<String> {
     let mut command = Command::new(wandb);
     command.args(["leet", "inspect", "--json"]).args(summary.then_some("--summary")).arg(file);
@@ -63,7 +62,7 @@ fn offline_runs(experiment: &Experiment) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// A child's job: train, and log what JSON has no number for.
+/// A child's job: train, and log numbers that JSON cannot represent.
 pub(crate) fn log_to_wandb() {
     let log = || -> Result<()> {
         let mut whole = serde_json::Map::new();
@@ -82,7 +81,7 @@ pub(crate) fn log_to_wandb() {
         Ok(())
     };
     log().expect("everything is logged");
-    tell("done");
+    send("done");
 }
 
 #[test]
@@ -106,10 +105,9 @@ fn wandb_integration_offline() -> Result<()> {
     let configuration = &run[0]["config"]["update"];
     assert_eq!(configuration["optimizer"], json!({ "name": "sgd", "lr": 0.5 }));
     assert_eq!(configuration["logging"]["log_metrics_every_n_steps"], 1);
-    let manifest: Value = serde_json::from_str(&experiment.text("run.json"))?;
-    assert_eq!(run[0]["run_id"], manifest["attempts"][0]["wandb_id"]);
+    assert_eq!(run[0]["run_id"], experiment.latest_attempt()["wandb_id"]);
 
-    // What metrics.jsonl holds, value by value.
+    // Each row has the values of its line in metrics.jsonl.
     let rows: Vec<_> = of_type("history").map(|record| &record["history"]["item"]).collect();
     let entries = experiment.records("metrics.jsonl");
     assert_eq!((rows.len(), entries.len()), (10, 10), "nine steps and a summary");
@@ -121,21 +119,24 @@ fn wandb_integration_offline() -> Result<()> {
         }
     }
     let steps: Vec<_> = rows.iter().filter_map(|row| row["_step"].as_u64()).collect();
-    assert_eq!(steps, [1, 2, 3, 4, 5, 6, 7, 8, 8, 9], "the summary stands at the latest step");
+    assert_eq!(steps, [1, 2, 3, 4, 5, 6, 7, 8, 8, 9], "the summary has the latest step");
     let last = rows[9];
     assert_eq!((&last["loss"], &last["highest"]), (&json!("NaN"), &json!("Infinity")));
     assert_eq!((&last["tokens"], &last["note"]), (&json!(8500), &json!("spike")));
     let exit: Vec<_> = of_type("exit").map(|record| &record["exit"]["exit_code"]).collect();
     assert_eq!(exit, [&json!(3)]);
 
-    // What wandb makes of it.
+    // wandb's own summary of the run.
     let summary: Value = serde_json::from_str(&inspect(wandb, &files[0], true)?)?;
     assert_eq!((&summary["state"], &summary["exit_code"]), (&json!("failed"), &json!(3)));
     assert_eq!((&summary["project"], &summary["step"]), (&json!("circle"), &json!(9)));
     assert_eq!(&summary["config"], configuration);
     let latest = &summary["summary"];
     assert_eq!((&latest["loss"], &latest["tokens"]), (&json!("NaN"), &json!(8500)));
-    assert_eq!(latest["accuracy"], entries[7]["metrics"]["accuracy"], "no later step has one");
+    assert_eq!(
+        latest["accuracy"], entries[7]["metrics"]["accuracy"],
+        "no later step has an accuracy"
+    );
     Ok(())
 }
 
@@ -151,7 +152,7 @@ fn each_attempt_is_an_offline_run_of_its_own() -> Result<()> {
     let mut names = Vec::new();
     for file in &files {
         let summary: Value = serde_json::from_str(&inspect(wandb, file, true)?)?;
-        assert_eq!(summary["project"], "model-foundry", "the default");
+        assert_eq!(summary["project"], "model-foundry", "the default project");
         names.push(summary["name"].as_str().unwrap_or_default().to_owned());
     }
     names.sort();
@@ -168,9 +169,8 @@ fn a_disabled_wandb_writes_nothing() -> Result<()> {
     assert!(!experiment.path("wandb").exists());
 
     let experiment = Experiment::new();
-    let config = LoggingConfig { log_to_wandb: false, ..LoggingConfig::default() };
-    let run = experiment.builder().config(config).open()?;
-    run.metrics().log_step(1, NO_EPOCH, &fields! { loss: 0.5 })?;
+    let run = experiment.builder().config(without_wandb()).open()?;
+    log_step(&run.metrics(), 1)?;
     drop(run);
     assert!(!experiment.path("wandb").exists());
     Ok(())
@@ -181,16 +181,15 @@ fn a_killed_attempt_s_offline_run_is_read_up_to_its_last_block() -> Result<()> {
     const STEPS: u64 = 5000;
     let experiment = Experiment::new();
     let run = experiment.run();
-    let metrics = run.metrics();
-    let columns = metrics.columns(&["loss"])?;
+    let columns = run.metrics().columns(&["loss"])?;
     for step in 0..STEPS {
         columns.log(step, NO_EPOCH, &[0.5])?;
     }
-    // As kill -9 leaves it: nothing is closed.
+    // As after `kill -9`, nothing is closed.
     std::mem::forget(run);
 
     let files = offline_runs(&experiment)?;
-    assert!(std::fs::metadata(&files[0])?.len() > 100 << 10, "blocks were written meanwhile");
+    assert!(std::fs::metadata(&files[0])?.len() > 100 << 10, "whole blocks are written");
     let Some(wandb) = wandb() else { return Ok(()) };
     let records = inspect(wandb, &files[0], false)?;
     let rows = records.lines().filter(|record| record.contains("\"type\":\"history\"")).count();

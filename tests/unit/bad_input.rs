@@ -1,4 +1,4 @@
-//! Names, folders and files that cannot be used: each is told in a sentence, and nothing is left behind.
+//! Names, folders and files that cannot be used: each error is one sentence, and nothing is created or changed.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ fn open(runs: &Path, experiment: &str) -> model_foundry::Result<Run> {
     Run::builder(experiment).runs_dir(runs).console(Console::Silent).open()
 }
 
-/// What is wrong with a path, by the library.
+/// The problem in an error about a path, which must be this path.
 fn problem<T>(result: model_foundry::Result<T>, expected: &Path) -> String {
     match result {
         Err(Error::Path { path, problem }) => {
@@ -19,7 +19,7 @@ fn problem<T>(result: model_foundry::Result<T>, expected: &Path) -> String {
             problem
         }
         Err(other) => panic!("{other:?}"),
-        Ok(_) => panic!("{} was taken", expected.display()),
+        Ok(_) => panic!("{} was accepted", expected.display()),
     }
 }
 
@@ -31,7 +31,7 @@ fn an_experiment_whose_name_cannot_name_a_folder_is_refused() {
         "", ".", "..", ".hidden", "a/b", "../up", "/etc", "a\\b", "a\nb", "a\0b", "a\u{7f}b", &long,
     ] {
         let Err(Error::Invalid(message)) = open(experiment.folder(), name) else {
-            panic!("{name:?} was taken");
+            panic!("{name:?} was accepted");
         };
         let expected = format!("the experiment's name {name:?} cannot name a folder");
         assert!(message.starts_with(&expected), "{message}");
@@ -64,7 +64,7 @@ fn a_run_folder_that_is_a_file_is_refused() -> Result<()> {
 
 #[test]
 fn a_run_folder_that_cannot_be_made_is_refused() -> Result<()> {
-    // Below a file: nobody can write there, root neither.
+    // A folder below a file cannot be made, not even by root.
     let experiment = Experiment::new();
     std::fs::write(experiment.path("file"), "precious")?;
     let runs = experiment.path("file/runs");
@@ -93,7 +93,7 @@ fn a_manifest_that_is_none_is_told_by_its_path() -> Result<()> {
         let experiment = Experiment::new();
         std::fs::write(experiment.path("run.json"), garbage)?;
         problem(experiment.builder().open(), &experiment.path("run.json"));
-        assert_eq!(experiment.text("run.json"), garbage, "it is left as it was");
+        assert_eq!(experiment.text("run.json"), garbage, "the file is unchanged");
     }
     Ok(())
 }
@@ -112,7 +112,7 @@ fn a_folder_without_a_run_cannot_be_read() -> Result<()> {
     let file = experiment.path("file");
     std::fs::write(&file, "")?;
     assert_eq!(problem(open(&file), &file), "this is no folder");
-    assert!(!absent.exists(), "reading makes no folder");
+    assert!(!absent.exists(), "reading does not create the folder");
     Ok(())
 }
 
@@ -205,7 +205,7 @@ fn however_many_names_there_are_the_component_stays_within_its_bounds() -> Resul
     assert_eq!(metrics.all_statistics()?.len(), 8_192);
     assert_eq!(performance.all_statistics()?.len(), 4_096);
     assert_eq!(errors.summary()?.iter().map(|kind| kind.count).sum::<u64>(), 5_000);
-    // Nothing was lost: what has no statistics is in the file.
+    // Metrics without statistics are in the file all the same.
     drop((metrics, performance, errors, run));
     let query = Query { all_attempts: true, ..Query::default() };
     assert_eq!(RunReader::open(experiment.folder())?.entries(query)?.len(), 30);

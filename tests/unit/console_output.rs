@@ -1,11 +1,11 @@
-//! What trainers print, understood through the component. Here is one sample for each framework; the logic's
-//! own tests have the rest.
+//! The output of trainers, parsed through the component: one sample for each framework. The tests of the logic
+//! itself have the rest.
 
 use anyhow::Result;
 use model_foundry::{Event, Output, OutputParser, Value};
 use model_foundry_tests::Experiment;
 
-/// Each event on a line: `step 10 epoch 1 loss=2.5`, with `~` before an inferred step.
+/// Each event as a line of text: `step 10 epoch 1 loss=2.5`, with `~` before an inferred step.
 fn shown(events: &[Event]) -> Vec<String> {
     let show = |event: &Event| match event {
         Event::Metrics { step, step_inferred, epoch, metrics } => {
@@ -27,7 +27,7 @@ fn shown(events: &[Event]) -> Vec<String> {
     events.iter().map(show).collect()
 }
 
-/// The events of pieces that a command wrote to its standard error.
+/// The events in pieces of text that a command wrote to its standard error.
 fn of_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Event>> {
     let mut parser = OutputParser::new(None)?;
     let mut events = Vec::new();
@@ -200,7 +200,7 @@ fn cut_at_every_byte_it_understands_the_same() -> Result<()> {
             "step 4 loss=1",
         ]
     );
-    // NaN is not equal to itself: compared as text.
+    // Compared as text, because NaN does not equal itself.
     let whole = format!("{whole:?}");
     assert_eq!(format!("{:?}", of_pieces(bytes.chunks(1))?), whole);
     for cut in 0..bytes.len() {

@@ -1,4 +1,4 @@
-//! ErrorTracker: every error in errors.jsonl, counts by type, the newest in memory.
+//! ErrorTracker: every error in errors.jsonl, counts by type, and the newest errors in memory.
 
 use std::fmt;
 
@@ -28,7 +28,7 @@ fn log(errors: &ErrorTracker, error_type: &str, message: &str) -> Result<()> {
     Ok(errors.log(error_type, message, "a traceback", &[])?)
 }
 
-/// The counts by type.
+/// The count of each type.
 fn counts(errors: &ErrorTracker) -> Result<Vec<(String, u64)>> {
     Ok(errors.summary()?.into_iter().map(|each| (each.error_type, each.count)).collect())
 }
@@ -73,7 +73,7 @@ fn outer_step(errors: &ErrorTracker) -> Result<()> {
 
 #[inline(never)]
 fn inner_step(errors: &ErrorTracker) -> Result<()> {
-    let cause = "1.O".parse::<f64>().expect_err("no number");
+    let cause = "1.O".parse::<f64>().expect_err("not a number");
     Ok(errors.log_error(&Diverged(Some(cause)), &fields! { step: 3 })?)
 }
 

@@ -1,7 +1,7 @@
-//! Components that mean harm, or are none: each is an error in a sentence, and training goes on.
+//! Malicious components, and files that are not components: each is a one-sentence error, and training continues.
 //!
-//! tests/hostile/*.wat are refused before they run. tests/hostile/answers/*.wat are the parts of components
-//! that are of the right world and answer every call by their function `$answer`.
+//! tests/hostile/*.wat are refused before they run. tests/hostile/answers/*.wat are parts of components that
+//! implement the right world and answer every call with their function `$answer`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,27 +22,27 @@ fn runtime(component: &[u8]) -> model_foundry::Result<Runtime> {
     Runtime::new(component, &RuntimeOptions::default())
 }
 
-/// Why bytes are refused.
+/// The reason why bytes are refused.
 fn refusal(component: &[u8]) -> String {
     match runtime(component) {
         Err(Error::Component(reason)) => reason,
         Err(other) => panic!("{other:?}"),
-        Ok(_) => panic!("it was taken"),
+        Ok(_) => panic!("the bytes were accepted"),
     }
 }
 
-/// Why a file of tests/hostile is refused.
+/// The reason why a file in tests/hostile is refused.
 fn refusal_of(name: &str) -> Result<String> {
     let path = folder("hostile").join(name);
     Ok(refusal(&wat::parse_file(&path)?))
 }
 
-/// A component of the world of wit/ whose every function is `$answer` of a file of tests/hostile/answers.
+/// A component of the world in wit/ whose every function is `$answer` of a file in tests/hostile/answers.
 fn answering(name: &str) -> Result<Runtime> {
     answering_within(name, &RuntimeOptions::default())
 }
 
-/// The same, stopped after five seconds: a start takes one of them on a busy machine.
+/// The same, with a limit of five seconds: on a busy machine a start takes one of them.
 fn answering_soon(name: &str) -> Result<Runtime> {
     let mut options = RuntimeOptions::default();
     options.longest_call = Duration::from_secs(5);
@@ -56,11 +56,11 @@ fn answering_within(name: &str, options: &RuntimeOptions) -> Result<Runtime> {
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_dir(folder("../wit"))?;
     let world = resolve.select_world(&[package], Some("logging"))?;
-    // Every function of a dummy is `unreachable`.
+    // The body of every function of a dummy is `unreachable`.
     let dummy = dummy_module(&resolve, world, ManglingAndAbi::Legacy(LiftLowerAbi::Sync));
     let dummy = wasmprinter::print_bytes(dummy)?.replace("unreachable", "call $answer return");
     let lines = dummy.trim_end().strip_suffix(')').context("a module")?.lines();
-    // Nor does it have anything to initialize: that alone would be an instance more than the host grants.
+    // `_initialize` would need another core instance, which is one more than the host grants.
     let lines = lines.filter(|line| !line.contains("_initialize"));
     let mut module: String = lines.map(|line| with_id(line) + "\n").collect();
     module.push_str(&fields);
@@ -72,7 +72,7 @@ fn answering_within(name: &str, options: &RuntimeOptions) -> Result<Runtime> {
     Ok(Runtime::new(&component, options)?)
 }
 
-/// An imported function's line, the function called by its module's and its own name.
+/// A line that imports a function, with an identifier made of the names of the module and the function.
 fn with_id(line: &str) -> String {
     let mut parts = line.split('"');
     match (parts.next(), parts.next(), parts.next(), parts.next(), parts.next()) {
@@ -86,7 +86,7 @@ fn with_id(line: &str) -> String {
     }
 }
 
-/// What a call into a component of tests/hostile/answers fails with, each time it is called.
+/// The error of a call into a component of tests/hostile/answers. The next call must fail in the same way.
 fn failure_of(name: &str) -> Result<String> {
     let mut reader = ConfigReader::new(&answering(name)?)?;
     let mut failure = || match reader.schema() {
@@ -94,7 +94,7 @@ fn failure_of(name: &str) -> Result<String> {
         other => panic!("{other:?}"),
     };
     let first = failure();
-    assert_eq!(failure(), first, "it was started anew");
+    assert_eq!(failure(), first, "the component was started again");
     Ok(first)
 }
 
@@ -156,7 +156,7 @@ fn every_hostile_file_is_used() -> Result<()> {
     {
         let name = entry?.file_name().into_string().unwrap_or_default();
         let used = name == "answers" || source.contains(&format!("\"{name}\""));
-        assert!(used, "{name} is used by no test");
+        assert!(used, "no test uses {name}");
     }
     Ok(())
 }
@@ -222,7 +222,7 @@ fn one_that_hands_over_a_huge_record_writes_nothing() -> Result<()> {
     Ok(())
 }
 
-/// Why a run cannot be opened with a component of tests/hostile/answers.
+/// The reason why a run cannot be opened with a component of tests/hostile/answers.
 fn not_started(name: &str, runtime: Runtime) -> Result<String> {
     let experiment = Experiment::new();
     match experiment.builder().runtime(runtime).open() {
@@ -278,7 +278,7 @@ fn training_goes_on_whatever_the_component_does() -> Result<()> {
 #[test]
 fn one_that_computes_without_end_is_stopped() -> Result<()> {
     let mut reader = ConfigReader::new(&answering_soon("loops.wat")?)?;
-    let Err(Error::Trap(reason)) = reader.schema() else { panic!("it answered") };
+    let Err(Error::Trap(reason)) = reader.schema() else { panic!("the call returned") };
     assert_eq!(reason, "it computed for longer than a call may take");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! LoggingConfig: its defaults, reading it from JSON, TOML and YAML, and every violation at once.
+//! LoggingConfig: its defaults, reading it from JSON, TOML and YAML, and reporting every violation at once.
 
 use anyhow::Result;
 use model_foundry::{
@@ -18,7 +18,7 @@ fn read(text: &str, format: Format) -> Result<ExperimentConfig> {
     Ok(reader()?.read(text, format, "a text")?)
 }
 
-/// What is wrong with a text.
+/// The violations in a text.
 fn violations(text: &str, format: Format) -> Result<Vec<Violation>> {
     match reader()?.read(text, format, "a text") {
         Err(Error::Config { violations, .. }) => Ok(violations),
@@ -146,7 +146,7 @@ fn integrates_with_experiment_config() -> Result<()> {
     let logging =
         LoggingConfig { max_log_files: 3, console_level: Level::Error, ..LoggingConfig::default() };
     assert_eq!(config.logging, logging);
-    // As text, since 12 must not become 12.0, nor the order change.
+    // Compared as text: 12 must not become 12.0, and the order must stay.
     let section = |name: &str| config.whole[name].to_string();
     assert!(config.whole.keys().eq(["experiment_name", "model", "logging", "training"]));
     assert_eq!(section("model"), r#"{"layers":12,"dropout":0.0}"#);
@@ -154,12 +154,11 @@ fn integrates_with_experiment_config() -> Result<()> {
     assert_eq!(config.whole["logging"]["max_log_files"], 3);
     assert_eq!(config.whole["logging"]["max_log_size_mb"], 100);
 
-    // The whole is kept with the run that it configures.
+    // The whole configuration is recorded with the run.
     let experiment = Experiment::new();
     let run = experiment.builder().experiment_config(config.clone()).open()?;
     assert_eq!(*run.config(), config.logging);
-    let manifest: Value = serde_json::from_str(&experiment.text("run.json"))?;
-    assert_eq!(manifest["configuration"], Value::Object(config.whole));
+    assert_eq!(experiment.json("run.json")["configuration"], Value::Object(config.whole));
     Ok(())
 }
 
@@ -272,9 +271,9 @@ fn the_schema_has_every_field_with_its_default() -> Result<()> {
 fn a_plain_run_keeps_its_configuration_too() -> Result<()> {
     let experiment = Experiment::new();
     let run = experiment.run();
-    let kept = run.manifest().configuration;
-    assert_eq!(kept["logging"]["console_level"], "INFO");
-    assert_eq!(kept.len(), 1);
+    let recorded = run.manifest().configuration;
+    assert_eq!(recorded["logging"]["console_level"], "INFO");
+    assert_eq!(recorded.len(), 1);
     drop(run);
     assert!(Run::builder("tiny").folder(experiment.folder()).open().is_ok());
     Ok(())

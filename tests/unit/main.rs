@@ -1,4 +1,4 @@
-//! What each logger does, test by test, through the component and the library's public API.
+//! Each logger by itself, through the component and the library's public API.
 
 mod bad_input;
 mod component;

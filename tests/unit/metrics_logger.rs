@@ -1,4 +1,4 @@
-//! MetricsLogger: metrics.jsonl, its statistics, and reading it back.
+//! MetricsLogger: the lines of metrics.jsonl, statistics, and reading them back.
 
 use std::process::Command;
 
@@ -7,18 +7,10 @@ use model_foundry::{
     Clock, Column, Console, Damage, Error, Kind, MetricsLogger, Query, Run, RunReader, Value,
     fields,
 };
-use model_foundry_tests::{Experiment, START_TEXT};
+use model_foundry_tests::{EVERYTHING, Experiment, START_TEXT, steps_of};
 use serde_json::json;
 
-/// Every entry of a file, steps and summaries, whatever became of them later.
-const EVERYTHING: Query =
-    Query { first_step: None, last_step: None, summaries: true, all_attempts: true };
-
-/// Steps alone, the latest attempt's.
-const STEPS: Query =
-    Query { first_step: None, last_step: None, summaries: false, all_attempts: false };
-
-/// Log a loss at each of these steps.
+/// Log these losses, each with its step.
 fn log_losses(metrics: &MetricsLogger, losses: &[(u64, f64)]) -> Result<()> {
     for (step, loss) in losses {
         metrics.log_step(*step, None, &fields! { loss: *loss })?;
@@ -26,7 +18,7 @@ fn log_losses(metrics: &MetricsLogger, losses: &[(u64, f64)]) -> Result<()> {
     Ok(())
 }
 
-/// The steps of the entries that a query gives.
+/// The steps of the entries that a query returns.
 fn steps(experiment: &Experiment, query: Query) -> Result<Vec<u64>> {
     let entries = RunReader::open(experiment.folder())?.entries(query)?;
     Ok(entries.iter().filter_map(|entry| entry["step"].as_u64()).collect())
@@ -53,7 +45,7 @@ fn log_step_writes_jsonl() -> Result<()> {
 
     metrics.log_step(100, 1.0, &fields! { loss: 0.5, accuracy: 0.75 })?;
 
-    // As another process sees it, with the run still open.
+    // Another process reads the line while the run is still open.
     let seen = Command::new("cat").arg(experiment.path("metrics.jsonl")).output()?.stdout;
     assert_eq!(
         String::from_utf8(seen)?,
@@ -74,10 +66,8 @@ fn log_step_appends_to_file() -> Result<()> {
     log_losses(&experiment.run().metrics(), &[(4, 0.0625)])?;
 
     let after = experiment.text("metrics.jsonl");
-    assert!(after.starts_with(&before), "what was there stays as it was");
-    let steps: Vec<_> =
-        experiment.records("metrics.jsonl").iter().map(|entry| entry["step"].as_u64()).collect();
-    assert_eq!(steps, [1, 3, 2, 4].map(Some));
+    assert!(after.starts_with(&before), "earlier lines are unchanged");
+    assert_eq!(steps_of(&experiment, "metrics.jsonl"), [1, 3, 2, 4]);
     Ok(())
 }
 
@@ -139,7 +129,7 @@ fn damaged_lines_are_skipped_and_told() -> Result<()> {
     std::fs::write(experiment.path("metrics.jsonl"), text.replacen("\"step\":1", "\"step\":", 1))?;
 
     let mut reader = RunReader::open(experiment.folder())?;
-    let (statistics, damage) = reader.statistics(STEPS, &["loss".into()])?;
+    let (statistics, damage) = reader.statistics(Query::default(), &["loss".into()])?;
 
     assert_eq!(statistics[0].statistics.count, 1);
     assert_eq!(damage.lines, 1);
@@ -156,14 +146,14 @@ fn get_metrics_for_steps() -> Result<()> {
         log_losses(&metrics, &[(step, 0.5)])?;
         metrics.log_epoch_summary(f64::from(step as u32), &fields! { loss: 0.5 })?;
     }
-    let range = |first, last| Query { first_step: first, last_step: last, ..STEPS };
+    let range = |first, last| Query { first_step: first, last_step: last, ..Query::default() };
     assert_eq!(steps(&experiment, range(Some(3), Some(6)))?, [3, 4, 5, 6]);
     assert_eq!(steps(&experiment, range(Some(10), Some(10)))?, [10]);
     assert_eq!(steps(&experiment, range(Some(9), None))?, [9, 10]);
     assert_eq!(steps(&experiment, range(None, Some(2)))?, [1, 2]);
     assert_eq!(steps(&experiment, range(Some(11), Some(20)))?, [0; 0]);
     let entries = RunReader::open(experiment.folder())?.entries(range(Some(3), Some(6)))?;
-    assert_eq!(entries.len(), 4, "a summary is no step");
+    assert_eq!(entries.len(), 4, "summaries are not steps");
     Ok(())
 }
 
@@ -178,7 +168,7 @@ fn compute_statistics() -> Result<()> {
 
     let live = metrics.statistics("loss")?;
     let mut reader = RunReader::open(experiment.folder())?;
-    let (read, _) = reader.statistics(STEPS, &["loss".into()])?;
+    let (read, _) = reader.statistics(Query::default(), &["loss".into()])?;
 
     for statistics in [live, read[0].statistics] {
         assert_eq!(statistics.count, 8);
@@ -199,15 +189,15 @@ fn statistics_go_on_where_a_run_is_opened_again() -> Result<()> {
     let experiment = Experiment::new();
     log_losses(&experiment.run().metrics(), &[(1, 1.0), (2, 2.0), (3, 30.0)])?;
 
-    // The second attempt begins again at step 3: the first one's step 3 no longer counts.
+    // The second attempt repeats step 3: that of the first no longer counts.
     let metrics = experiment.run().metrics();
     log_losses(&metrics, &[(3, 3.0), (4, 4.0)])?;
 
     let live = metrics.statistics("loss")?;
     assert_eq!((live.count, live.mean, live.max), (4, 2.5, 4.0));
-    let (read, _) = RunReader::open(experiment.folder())?.statistics(STEPS, &[])?;
+    let (read, _) = RunReader::open(experiment.folder())?.statistics(Query::default(), &[])?;
     assert_eq!((read[0].statistics.count, read[0].statistics.mean), (4, 2.5));
-    assert_eq!(steps(&experiment, STEPS)?, [1, 2, 3, 4]);
+    assert_eq!(steps(&experiment, Query::default())?, [1, 2, 3, 4]);
     assert_eq!(steps(&experiment, EVERYTHING)?.len(), 5);
     Ok(())
 }
@@ -262,7 +252,7 @@ fn log_throughput_metrics() -> Result<()> {
     ])?;
     columns.log(2, None, &[8500.0, 2.0])?;
 
-    // An integer stays one: 8500, not 8500.0; and a float stays one.
+    // An integer stays an integer, 8500 and not 8500.0, and a float stays a float.
     let text = experiment.text("metrics.jsonl");
     let mut lines = text.lines();
     let by_name = "{\"tokens_per_second\":8500,\"tokens\":9007199254740993,\"seconds\":2.0}}";
@@ -284,7 +274,7 @@ fn handles_nan_inf_values() -> Result<()> {
     )?;
     metrics.columns(&["loss", "lr"])?.log(8, None, &[f64::INFINITY, 0.25])?;
 
-    // `records` reads strict JSON.
+    // `records` accepts only strict JSON.
     let records = experiment.records("metrics.jsonl");
     assert_eq!(
         records[0]["metrics"],
@@ -296,7 +286,8 @@ fn handles_nan_inf_values() -> Result<()> {
     );
     assert_eq!(records[1]["metrics"], json!({ "loss": null, "lr": 0.25 }));
     assert_eq!(records[1]["non_finite"], json!({ "loss": "Infinity" }));
-    let (read, _) = RunReader::open(experiment.folder())?.statistics(STEPS, &["loss".into()])?;
+    let (read, _) =
+        RunReader::open(experiment.folder())?.statistics(Query::default(), &["loss".into()])?;
     for loss in [metrics.statistics("loss")?, read[0].statistics] {
         assert_eq!((loss.count, loss.nan, loss.positive_infinity), (0, 1, 1));
         assert_eq!(loss.first_non_finite_step, Some(7));
@@ -361,7 +352,8 @@ fn an_overview_thins_every_metric_out() -> Result<()> {
     let losses: Vec<_> = (0..100).map(|step| (step, f64::from(step as u32))).collect();
     log_losses(&experiment.run().metrics(), &losses)?;
 
-    let (statistics, series, _) = RunReader::open(experiment.folder())?.overview(STEPS, 10)?;
+    let (statistics, series, _) =
+        RunReader::open(experiment.folder())?.overview(Query::default(), 10)?;
 
     assert_eq!(statistics[0].statistics.count, 100);
     assert_eq!(series[0].name, "loss");
@@ -373,7 +365,7 @@ fn an_overview_thins_every_metric_out() -> Result<()> {
 #[test]
 fn columns_and_summaries_that_make_no_sense_are_the_callers_fault() -> Result<()> {
     let experiment = Experiment::new();
-    // Even where failures of the storage are only reported.
+    // These calls fail even under `OnError::Report`, the default.
     let run = Run::builder("tiny")
         .folder(experiment.folder())
         .console(Console::Silent)

@@ -1,26 +1,24 @@
 //! The logic in the sandbox and the same logic linked natively write the same bytes.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use model_foundry::{
-    Clock, Column, Console, Durability, Field, Kind, Level, LoggingConfig, ManualClock,
-    NativeImports, OnError, Run, TimedBlock, Value, fields,
+    Clock, Column, Durability, Field, Kind, Level, LoggingConfig, ManualClock, NativeImports,
+    OnError, Run, TimedBlock, Value, fields,
 };
 use model_foundry_guest::imports::{Imports as _, Part};
 use model_foundry_guest::value::each;
 use model_foundry_guest::{errors, metrics, performance, structured};
-use model_foundry_tests::START;
-use parking_lot::Mutex;
+use model_foundry_tests::{ConsoleLines, START, without_wandb};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-/// What is compared.
+/// The files that are compared.
 const FILES: [&str; 5] =
     ["main.log", "metrics.jsonl", "performance.jsonl", "errors.jsonl", "timing_report.json"];
 
-/// Sets of columns that rows are logged by.
+/// The sets of columns for rows.
 const COLUMNS: [&[(&str, Kind)]; 3] = [
     &[("loss", Kind::Float), ("tokens", Kind::Integer)],
     &[("lr/encoder", Kind::Float)],
@@ -45,14 +43,14 @@ enum Call {
     Pass { nanoseconds: u64 },
 }
 
-/// What a program sees: the seconds of a block that ended, or what it did wrong.
+/// The result of a call: the seconds of a block that ended, or the error.
 type Answer = Result<Option<f64>, String>;
 
 fn done<E: ToString>(result: Result<(), E>) -> Answer {
     result.map(|()| None).map_err(|error| error.to_string())
 }
 
-/// What calls leave, line by line: their answers, what the console showed, the statistics, and each file.
+/// What calls leave, line by line: the answers, the console, the statistics, and each file.
 type Outcome = Vec<(&'static str, Vec<String>)>;
 
 fn outcome(
@@ -64,7 +62,7 @@ fn outcome(
     let answers = answers.iter().map(|answer| format!("{answer:?}")).collect();
     let mut all = vec![("answers", answers), ("console", console), ("statistics", statistics)];
     all.extend(FILES.map(|name| {
-        // A file that is not there has no lines.
+        // A missing file has no lines.
         let bytes = std::fs::read(folder.join(name)).unwrap_or_default();
         let text = String::from_utf8(bytes).expect("a file is UTF-8");
         (name, text.split_inclusive('\n').map(str::to_owned).collect())
@@ -72,21 +70,21 @@ fn outcome(
     all
 }
 
-/// Make the calls both ways; what they leave, if it is the same.
+/// Make the calls through the component and natively: what they leave, which must be the same.
 fn both_ways(config: &LoggingConfig, calls: &[Call]) -> Result<Outcome> {
     let component = through_the_component(config, calls).context("through the component")?;
     let native = natively(config, calls).context("natively")?;
     for ((name, component), (_, native)) in component.iter().zip(&native) {
         let lines = component.iter().zip(native);
         if let Some((component, native)) = lines.clone().find(|(one, other)| one != other) {
-            bail!("{name}: the component has\n{component}\nand the native logic\n{native}");
+            bail!("{name}: the component wrote\n{component}\nand the native logic\n{native}");
         }
-        ensure!(component.len() == native.len(), "{name}: one has more lines than the other");
+        ensure!(component.len() == native.len(), "{name}: the numbers of lines differ");
     }
     Ok(component)
 }
 
-/// The context that a run's loggers have, with nothing of this machine in it.
+/// The base context of a logger, without anything of this machine.
 fn context() -> Vec<Field> {
     fields! { experiment: "same", git_hash: "0123abc", device: "cpu" }
 }
@@ -95,13 +93,12 @@ fn context() -> Vec<Field> {
 fn through_the_component(config: &LoggingConfig, calls: &[Call]) -> Result<Outcome> {
     let folder = TempDir::new()?;
     let clock = ManualClock::at(START);
-    let said = Arc::new(Mutex::new(Vec::new()));
-    let heard = said.clone();
+    let console = ConsoleLines::default();
     let run = Run::builder("same")
         .folder(folder.path())
         .config(config.clone())
         .clock(Clock::Manual(clock.clone()))
-        .console(Console::Custom(Arc::new(move |line| heard.lock().push(line.to_owned()))))
+        .console(console.console())
         .on_error(OnError::Return)
         .nvml(folder.path().join("no-driver.so"))
         .open()?;
@@ -174,11 +171,10 @@ fn through_the_component(config: &LoggingConfig, calls: &[Call]) -> Result<Outco
         statistics.push(format!("{} {}", entry.error_message, entry.context));
     }
     drop((logger, metrics, performance, errors, run));
-    let console = said.lock().clone();
-    Ok(outcome(&answers, console, statistics, folder.path()))
+    Ok(outcome(&answers, console.lines(), statistics, folder.path()))
 }
 
-/// Make the calls of the logic itself.
+/// Make the calls natively.
 fn natively(config: &LoggingConfig, calls: &[Call]) -> Result<Outcome> {
     let folder = TempDir::new()?;
     let clock = ManualClock::at(START);
@@ -261,7 +257,7 @@ fn natively(config: &LoggingConfig, calls: &[Call]) -> Result<Outcome> {
     let mut statistics = Vec::new();
     for (name, of) in metrics.all_statistics()?.iter() {
         let [p50, p95, p99] = [0.5, 0.95, 0.99].map(|fraction| of.percentile(fraction));
-        // The component answers with zeros where there is no sample.
+        // Without a sample the component returns zeros.
         let (min, max) = if of.count == 0 { (0.0, 0.0) } else { (of.min, of.max) };
         let figures = [of.mean, min, max, of.std(), of.last, p50, p95, p99];
         statistics.push(format!("{name} {} {figures:?}", of.count));
@@ -272,7 +268,7 @@ fn natively(config: &LoggingConfig, calls: &[Call]) -> Result<Outcome> {
     for entry in errors.recent(3) {
         statistics.push(format!("{} {}", entry.error_message, entry.context));
     }
-    // A run in which nothing was timed ends without a report.
+    // A run that timed nothing writes no report.
     let timed =
         |call: &Call| matches!(call, Call::Begin { .. } | Call::Record { .. } | Call::ResetTimers);
     if calls.iter().any(timed) {
@@ -367,10 +363,8 @@ prop_compose! {
             console_level: levels[0],
             file_level: levels[1].min(Level::Warning),
             use_structured_logging: structured,
-            // Its bytes name the process and the machine.
-            log_to_wandb: false,
             max_errors_to_track,
-            ..LoggingConfig::default()
+            ..without_wandb()
         }
     }
 }
@@ -400,27 +394,27 @@ proptest! {
     }
 }
 
-// WebAssembly and x86 take f64::min and f64::max of zeros of both signs differently.
+/// WebAssembly and x86 differ in the minimum and maximum of zeros of both signs.
 #[test]
 fn zeros_of_both_signs_are_the_same_both_ways() -> Result<()> {
     let record = |seconds| Call::Record { name: "forward".into(), seconds };
-    let config = LoggingConfig { log_to_wandb: false, ..LoggingConfig::default() };
+    let config = without_wandb();
     both_ways(&config, &[record(-0.0), record(0.0)])?;
     both_ways(&config, &[record(0.0), record(-0.0)])?;
     Ok(())
 }
 
-/// A name that stands twice makes no columns, and is counted where it stands last.
+/// A name that is there twice cannot name columns, and its last value counts.
 #[test]
 fn a_name_that_stands_twice_is_the_same_both_ways() -> Result<()> {
     let metrics = fields! { loss: -0.0, lr: 0.5, loss: 0.0 };
     let step = Call::Step { step: 0, epoch: None, metrics, inferred: false };
-    let config = LoggingConfig { log_to_wandb: false, ..LoggingConfig::default() };
+    let config = without_wandb();
     both_ways(&config, &[step.clone(), step])?;
     Ok(())
 }
 
-/// A program that uses everything once.
+/// A program that makes every call once.
 fn fixed_script() -> Vec<Call> {
     let pass = |nanoseconds| Call::Pass { nanoseconds };
     vec![
@@ -464,10 +458,10 @@ fn fixed_script() -> Vec<Call> {
     ]
 }
 
-/// The bytes of every file: a change of the format shows here, and has to be meant.
+/// The bytes of every file, so that a change of the format is visible and deliberate.
 #[test]
 fn the_format_is_what_it_was() -> Result<()> {
-    let config = LoggingConfig { log_to_wandb: false, ..LoggingConfig::default() };
+    let config = without_wandb();
     let outcome = both_ways(&config, &fixed_script())?;
     let files = outcome.iter().filter(|(name, _)| FILES.contains(name));
     let text: String =

@@ -1,4 +1,4 @@
-//! PerformanceLogger: timings by the monotonic clock, and memory samples.
+//! PerformanceLogger: timings with the monotonic clock, and memory samples.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -16,7 +16,7 @@ fn block(experiment: &Experiment, performance: &PerformanceLogger, name: &str, m
     experiment.clock.advance(ms * MS);
 }
 
-/// The names and seconds of performance.jsonl.
+/// The names and seconds in performance.jsonl.
 fn timings(experiment: &Experiment) -> Vec<(String, f64)> {
     experiment
         .records("performance.jsonl")
@@ -88,7 +88,7 @@ fn time_block_handles_exceptions() -> Result<()> {
         experiment.clock.advance(10 * MS);
         bail!("no such shard")
     };
-    let failure = load().expect_err("the error goes on");
+    let failure = load().expect_err("the error is passed on");
     let panicked = catch_unwind(AssertUnwindSafe(|| {
         let _timed = performance.time_block("train").log_to(&logger, Level::Debug);
         experiment.clock.advance(20 * MS);
@@ -99,7 +99,7 @@ fn time_block_handles_exceptions() -> Result<()> {
     assert_eq!(timed.fail(), Some(0.03));
 
     assert_eq!(failure.to_string(), "no such shard");
-    let panic = panicked.expect_err("the panic goes on");
+    let panic = panicked.expect_err("the panic is passed on");
     assert_eq!(panic.downcast_ref(), Some(&"out of memory"));
     let lines = experiment.records("performance.jsonl");
     assert_eq!((&lines[0]["name"], &lines[0]["seconds"]), (&json!("load"), &json!(0.01)));
@@ -149,7 +149,7 @@ fn log_memory_usage_cpu() -> Result<()> {
     let experiment = Experiment::new();
     let performance = experiment.run().performance();
 
-    let sample = performance.log_memory_usage(Some(100))?.expect("it is kept");
+    let sample = performance.log_memory_usage(Some(100))?.expect("the sample is logged");
 
     let memory = sample.cpu.map_err(anyhow::Error::msg)?;
     assert!(memory.process_resident > 1 << 20, "{memory:?}");
@@ -174,7 +174,7 @@ fn log_memory_usage_cpu() -> Result<()> {
     Ok(())
 }
 
-/// Two devices, of which this process uses the first.
+/// Two devices. This process uses both.
 fn two_gpus() -> String {
     let gib = |count: u64| count << 30;
     format!(
@@ -206,7 +206,7 @@ fn log_memory_usage_gpu() -> Result<()> {
     let driver = StandInDriver::new(&two_gpus());
     let performance = experiment.builder().nvml(driver.library()).open()?.performance();
 
-    let sample = performance.log_memory_usage(None)?.expect("it is kept");
+    let sample = performance.log_memory_usage(None)?.expect("the sample is logged");
 
     assert_eq!(
         sample.messages[1..],
@@ -242,13 +242,13 @@ fn log_memory_usage_gpu_is_skipped_with_its_reason_without_a_driver() -> Result<
     let experiment = Experiment::new();
     let performance = experiment.run().performance();
 
-    let sample = performance.log_memory_usage(None)?.expect("it is kept");
+    let sample = performance.log_memory_usage(None)?.expect("the sample is logged");
 
     let reason = sample.gpu.expect_err("no driver");
     let library = experiment.path("no-driver.so");
     let expected = format!("no NVIDIA driver: {} could not be loaded", library.display());
     assert!(reason.starts_with(&expected), "{reason}");
-    assert_eq!(sample.messages.len(), 1, "no made-up number: {:?}", sample.messages);
+    assert_eq!(sample.messages.len(), 1, "no GPU is reported: {:?}", sample.messages);
     let record = experiment.record("performance.jsonl");
     assert_eq!(record["gpu_unavailable"], Value::String(reason));
     assert!(record.get("gpus").is_none());
@@ -263,7 +263,7 @@ fn a_gpu_lost_while_training_is_said_and_the_others_are_sampled() -> Result<()> 
     let performance = experiment.builder().nvml(driver.library()).open()?.performance();
 
     driver.becomes(&format!("{}\ndevice.1.error=15", two_gpus()));
-    let sample = performance.log_memory_usage(None)?.expect("it is kept");
+    let sample = performance.log_memory_usage(None)?.expect("the sample is logged");
 
     let lost = "GPU 1 (GPU-bb): lost: it fell off the bus or does not answer";
     assert_eq!(sample.messages[2], format!("GPU memory - unavailable: {lost}"));
@@ -283,7 +283,7 @@ fn reset_timers() -> Result<()> {
 
     assert_eq!(performance.all_statistics()?.len(), 0);
     assert_eq!(performance.statistics("forward")?.count, 0);
-    assert_eq!(timings(&experiment).len(), 1, "the file stays");
+    assert_eq!(timings(&experiment).len(), 1, "the file is unchanged");
     block(&experiment, &performance, "forward", 20);
     assert_eq!(performance.statistics("forward")?.count, 1);
     Ok(())
@@ -300,7 +300,7 @@ fn export_timing_report() -> Result<()> {
 
     performance.export_timing_report()?;
 
-    let report: Value = serde_json::from_str(&experiment.text("timing_report.json"))?;
+    let report = experiment.json("timing_report.json");
     let operations: Vec<_> =
         report.as_object().into_iter().flat_map(|report| report.keys()).collect();
     assert_eq!(operations, ["back\"ward", "forward"]);
@@ -317,7 +317,7 @@ fn export_timing_report_writes_whole_or_not_at_all() -> Result<()> {
     let experiment = Experiment::new();
     let performance = experiment.run().performance();
     block(&experiment, &performance, "forward", 10);
-    // What stands in the way of the new report cannot be replaced.
+    // A folder that is not empty cannot be replaced by the report.
     std::fs::create_dir(experiment.path("timing_report.json"))?;
     std::fs::write(experiment.path("timing_report.json/old"), "old")?;
 
@@ -327,7 +327,7 @@ fn export_timing_report_writes_whole_or_not_at_all() -> Result<()> {
     assert_eq!(experiment.text("timing_report.json/old"), "old");
     for entry in std::fs::read_dir(experiment.folder())? {
         let name = entry?.file_name().into_string().unwrap_or_default();
-        assert!(!name.starts_with("timing_report.json."), "{name} was left behind");
+        assert!(!name.starts_with("timing_report.json."), "{name} is left over");
     }
     Ok(())
 }
@@ -366,7 +366,7 @@ fn blocks_of_one_name_may_overlap() -> Result<()> {
 fn a_duration_measured_elsewhere_is_recorded_under_its_name() -> Result<()> {
     let experiment = Experiment::new();
     let performance = experiment.run().performance();
-    // As torch.cuda.Event.elapsed_time gives it.
+    // The unit of torch.cuda.Event.elapsed_time.
     let milliseconds = 12.5;
 
     performance.record("forward (cuda)", milliseconds / 1e3)?;
@@ -406,7 +406,7 @@ fn a_run_that_ends_leaves_its_timing_report() -> Result<()> {
     block(&experiment, &run.performance(), "forward", 10);
     run.logger("trainer").info("done", &fields! { step: 1 })?;
     drop(run);
-    let report: Value = serde_json::from_str(&experiment.text("timing_report.json"))?;
+    let report = experiment.json("timing_report.json");
     assert_eq!(report["forward"]["count"], 1);
     Ok(())
 }

@@ -1,21 +1,19 @@
-//! StructuredLogger: one JSON line a record, with a base context that every record carries.
+//! StructuredLogger: one JSON line for each record, with a base context in every record.
 
 use std::fmt;
 use std::process::Command;
-use std::sync::Arc;
 
 use anyhow::Result;
-use model_foundry::{Console, Level, LoggingConfig, StructuredLogger, Value, fields};
-use model_foundry_tests::{Experiment, START_TEXT, StandInDriver};
-use parking_lot::Mutex;
+use model_foundry::{Level, LoggingConfig, StructuredLogger, Value, fields};
+use model_foundry_tests::{ConsoleLines, Experiment, START_TEXT, StandInDriver};
 use serde_json::json;
 
-/// The names of a logger's base context.
+/// The names in a logger's base context.
 fn names(logger: &StructuredLogger) -> Vec<String> {
     logger.context().into_iter().map(|(name, _)| name).collect()
 }
 
-/// The commit that the tests run in, as git tells it.
+/// The short commit that the tests run in, or "unknown" outside a repository.
 fn git_hash() -> String {
     let output = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
     let hash = output.ok().filter(|output| output.status.success()).map(|output| output.stdout);
@@ -117,42 +115,26 @@ fn output_format_has_all_base_fields() -> Result<()> {
     Ok(())
 }
 
-/// A method logs one record, of this level and number.
-fn logs_at(
-    log: impl FnOnce(&StructuredLogger) -> model_foundry::Result<()>,
-    level: Level,
-    number: u8,
-) -> Result<()> {
-    let experiment = Experiment::new();
-    log(&experiment.run().logger("trainer"))?;
-    assert_eq!(experiment.record("main.log")["level"], level.name());
-    assert_eq!(level.number(), number);
-    Ok(())
+/// A test for each method: its record has the method's level, which has this number.
+macro_rules! log_at_their_level {
+    ($($test:ident: $method:ident, $level:ident, $number:literal;)*) => {$(
+        #[test]
+        fn $test() -> Result<()> {
+            let experiment = Experiment::new();
+            experiment.run().logger("trainer").$method("a message", &[])?;
+            assert_eq!(experiment.record("main.log")["level"], Level::$level.name());
+            assert_eq!(Level::$level.number(), $number);
+            Ok(())
+        }
+    )*};
 }
 
-#[test]
-fn debug_level_logs_at_debug() -> Result<()> {
-    logs_at(|logger| logger.debug("detail", &[]), Level::Debug, 10)
-}
-
-#[test]
-fn info_level_logs_at_info() -> Result<()> {
-    logs_at(|logger| logger.info("course", &[]), Level::Info, 20)
-}
-
-#[test]
-fn warning_level_logs_at_warning() -> Result<()> {
-    logs_at(|logger| logger.warning("unexpected", &[]), Level::Warning, 30)
-}
-
-#[test]
-fn error_level_logs_at_error() -> Result<()> {
-    logs_at(|logger| logger.error("failed", &[]), Level::Error, 40)
-}
-
-#[test]
-fn critical_level_logs_at_critical() -> Result<()> {
-    logs_at(|logger| logger.critical("the end", &[]), Level::Critical, 50)
+log_at_their_level! {
+    debug_level_logs_at_debug: debug, Debug, 10;
+    info_level_logs_at_info: info, Info, 20;
+    warning_level_logs_at_warning: warning, Warning, 30;
+    error_level_logs_at_error: error, Error, 40;
+    critical_level_logs_at_critical: critical, Critical, 50;
 }
 
 #[test]
@@ -169,7 +151,7 @@ fn context_merges_with_base_context() -> Result<()> {
         },
     )?;
 
-    // As text: an integer stays one, a float stays one, an object keeps its order.
+    // Compared as text: integers stay integers, floats stay floats, and an object keeps its order.
     let line = experiment.text("main.log");
     let own = "\"device\":\"cpu\",\"step\":8500,\"loss\":2.0,\"epoch\":1.5,\"ok\":true,\
         \"phase\":\"train\",\"best\":null,\"optimizer\":{\"name\":\"adamw\",\"betas\":[0.9,0.999]}}}\n";
@@ -188,7 +170,7 @@ fn custom_context_overrides_base_context() -> Result<()> {
     let records = experiment.records("main.log");
     assert_eq!(records[0]["context"]["device"], "cuda:1");
     assert_eq!(records[1]["context"]["device"], "cpu");
-    // The key is there once.
+    // The name appears once.
     let text = experiment.text("main.log");
     assert_eq!(text.lines().next().unwrap_or_default().matches("\"device\"").count(), 1);
     Ok(())
@@ -273,7 +255,7 @@ impl std::error::Error for CheckpointFailed {
 }
 
 fn checkpoint_failed() -> CheckpointFailed {
-    CheckpointFailed("1O".parse::<u32>().expect_err("no digit"))
+    CheckpointFailed("1O".parse::<u32>().expect_err("not a digit"))
 }
 
 #[test]
@@ -332,15 +314,13 @@ fn a_record_is_text_where_structured_logging_is_off() -> Result<()> {
 #[test]
 fn the_console_shows_the_fields_of_the_call_alone() -> Result<()> {
     let experiment = Experiment::new();
-    let said = Arc::new(Mutex::new(Vec::new()));
-    let heard = said.clone();
-    let console = Console::Custom(Arc::new(move |line| heard.lock().push(line.to_owned())));
-    let logger = experiment.builder().console(console).open()?.logger("trainer");
+    let console = ConsoleLines::default();
+    let logger = experiment.builder().console(console.console()).open()?.logger("trainer");
 
     logger.debug("below the console's level", &[])?;
     logger.info("step", &fields! { step: 10 })?;
 
-    assert_eq!(*said.lock(), [format!("{START_TEXT} INFO trainer: step step=10")]);
+    assert_eq!(console.lines(), [format!("{START_TEXT} INFO trainer: step step=10")]);
     assert_eq!(experiment.records("main.log").len(), 2);
     Ok(())
 }

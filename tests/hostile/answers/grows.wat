@@ -1,5 +1,5 @@
-;; Takes all the memory that it gets, a mebibyte at a time. Beyond the host's 160 MiB it answers; at them
-;; it stops.
+;; Grows its memory by a mebibyte at a time. At the host's limit of 160 MiB it stops itself; if it gets more, it
+;; returns.
 (func $answer (result i32)
   (loop $more
     (br_if $more (i32.ne (memory.grow (i32.const 16)) (i32.const -1))))

@@ -1,4 +1,4 @@
-;; Computes without end. It takes a few tenths of a second to start, as on a busy machine.
+;; Computes without end. To start it takes a few tenths of a second, as on a busy machine.
 (func $begin (local $count i32)
   (loop $more
     (local.set $count (i32.add (local.get $count) (i32.const 1)))

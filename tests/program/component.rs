@@ -1,0 +1,46 @@
+//! `model-foundry component`: what the component may touch.
+
+use anyhow::Result;
+use model_foundry_tests::{Workplace, each, model_foundry, printed, printed_json, sentence};
+
+#[test]
+fn the_component_can_touch_nothing_else() -> Result<()> {
+    let report = printed_json(&model_foundry(["component", "inspect", "--json"]))?;
+
+    let imports: Vec<_> =
+        each(&report["imports"]).filter_map(|import| import["name"].as_str()).collect();
+    assert_eq!(
+        imports,
+        [
+            "wasi:clocks/wall-clock@0.2.12",
+            "wasi:clocks/monotonic-clock@0.2.12",
+            "model-foundry:logging/files@0.1.0",
+            "model-foundry:logging/gpu@0.1.0",
+            "model-foundry:logging/system@0.1.0",
+        ]
+    );
+    let page = printed(&model_foundry(["component", "inspect"]));
+    let listed: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("  ")).collect();
+    assert!(imports.iter().all(|import| listed.contains(import)), "{page}");
+    Ok(())
+}
+
+#[test]
+fn what_is_no_component_is_told_in_one_sentence() -> Result<()> {
+    let place = Workplace::new();
+    place.write("garbage.wasm", "garbage");
+    place.write("core.wasm", wat::parse_str("(module)")?);
+    place.write("damaged.wasm", b"\0asm\x0d\0\x01\0\xff\xff\xff\xff");
+    let refusal = |file| sentence(&place.model_foundry(&["component", "inspect", file]));
+
+    assert_eq!(refusal("garbage.wasm"), "garbage.wasm: this is not WebAssembly");
+    assert_eq!(
+        refusal("core.wasm"),
+        "core.wasm: this is a core module, not a component; encode it with wit-component"
+    );
+    let damaged = refusal("damaged.wasm");
+    assert!(damaged.starts_with("damaged.wasm: the component is damaged: "), "{damaged}");
+    let missing = refusal("nowhere.wasm");
+    assert!(missing.starts_with("nowhere.wasm: "), "{missing}");
+    Ok(())
+}

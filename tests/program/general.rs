@@ -1,0 +1,104 @@
+//! What all commands have in common: usage errors, folders without a run, and closed pipes.
+
+use anyhow::Result;
+use model_foundry_tests::{
+    Experiment, Workplace, command, logged_experiment, model_foundry, model_foundry_on, printed,
+    program, sentence, text, with_closed_pipe,
+};
+
+use crate::READERS;
+
+#[test]
+fn a_run_without_errors_and_timings_says_so() {
+    let experiment = Experiment::new();
+    drop(experiment.run());
+
+    assert_eq!(
+        printed(&model_foundry_on("errors", &experiment)),
+        "no errors were logged in this run\n"
+    );
+    assert_eq!(
+        printed(&model_foundry_on("timings", &experiment)),
+        "nothing was timed in this run\n"
+    );
+    assert!(
+        printed(&model_foundry_on("show", &experiment)).ends_with("\nno metrics were logged\n")
+    );
+}
+
+#[test]
+fn a_folder_without_a_run_is_told_in_one_sentence() {
+    let place = Workplace::new();
+    place.write("file", "");
+    for reader in READERS.into_iter().chain(["verify --repair", "tail --follow"]) {
+        let refusal = |folder: &str| {
+            let arguments: Vec<_> = reader.split(' ').chain([folder]).collect();
+            sentence(&place.model_foundry(&arguments))
+        };
+        assert_eq!(refusal("nowhere"), "nowhere: there is no such run folder");
+        assert_eq!(refusal("file"), "file: this is no folder");
+        assert_eq!(refusal("."), ".: there is no run in this folder (no run.json)");
+    }
+}
+
+#[test]
+fn wrong_usage_has_its_own_exit_code() {
+    for arguments in [
+        &[][..],
+        &["nonsense"],
+        &["show"],
+        &["run", "--"],
+        &["run", "python3", "train.py"],
+        &["history", "--steps", "7..3", "."],
+        &["history", "--steps", "..", "."],
+        &["history", "--json", "--metric", "loss", "."],
+        &["tail", "--file", "nonsense", "."],
+        &["config", "default", "--format", "ini"],
+    ] {
+        let output = model_foundry(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert_eq!(text(&output.stdout), "");
+        let error = text(&output.stderr);
+        assert!(error.contains("Usage: ") || error.contains("--help"), "{error}");
+    }
+    for arguments in [&["--help"][..], &["--version"], &["run", "--help"]] {
+        assert!(!printed(&model_foundry(arguments)).is_empty());
+    }
+}
+
+#[test]
+fn a_closed_pipe_is_success() -> Result<()> {
+    let experiment = logged_experiment()?;
+    let folder = experiment.folder().to_string_lossy();
+    let others = ["gpu", "component inspect", "config default", "config schema", "--help"];
+    let mut commands: Vec<Vec<&str>> = others.map(|words| words.split(' ').collect()).into();
+    commands.extend(READERS.map(|words| words.split(' ').chain([&*folder]).collect()));
+
+    for arguments in commands {
+        assert_eq!(with_closed_pipe(&arguments, "")?, (String::new(), Some(0)), "{arguments:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_first_line_is_enough_for_whoever_reads() -> Result<()> {
+    let experiment = Experiment::new();
+    let run = experiment.run();
+    let columns = run.metrics().columns(&["loss"])?;
+    // More than a pipe holds, so that the program meets the closed pipe.
+    for step in 0..5_000 {
+        columns.log(step, 0.0, &[0.5])?;
+    }
+    drop((columns, run));
+
+    for reader in ["history", "history --json", "tail --file metrics -n 5000"] {
+        let script = format!(
+            "'{}' {reader} '{}' | head -n 1 | wc -l; echo ${{PIPESTATUS[0]}}",
+            program().display(),
+            experiment.folder().display()
+        );
+        let output = command("bash").args(["-c", &script]).output()?;
+        assert_eq!(printed(&output).split_whitespace().collect::<Vec<_>>(), ["1", "0"], "{reader}");
+    }
+    Ok(())
+}
