@@ -1,59 +1,73 @@
 //! Arbitrary texts as configurations.
 
-use model_foundry_guest::config::{Format, LoggingConfig, Violation, normalize, parse, render};
+use model_foundry_guest::config::{LoggingConfig, Violation, check, parse};
+use model_foundry_types::document;
 use serde_json::{Map, Value};
 
-const FORMATS: [Format; 3] = [Format::Json, Format::Toml, Format::Yaml];
+/// What reads a format.
+type Read = fn(&str) -> Result<Value, Violation>;
 
-/// Reads a text in each format. Either it is a configuration, which every format can express, or the error names
-/// the place and the problem in one line.
+const FORMATS: [(&str, Read); 3] =
+    [("JSON", document::json), ("TOML", document::toml), ("YAML", document::yaml)];
+
+/// Reads a text in each format. Either it is a configuration that JSON can express, or the error names the place
+/// and the problem in one line.
 pub fn configuration(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    for format in FORMATS {
-        match (parse(text, format), normalize(text, format)) {
-            (Ok(config), Ok(whole)) => {
-                renders_back(&config);
-                assert_eq!(parse(&whole, Format::Json), Ok(config));
-                let again = normalize(&whole, Format::Json);
-                assert_eq!(again.as_ref(), Ok(&whole), "normalizing twice changes the sections");
-                if format == Format::Json {
-                    keeps_sections(text, &whole);
+    for (format, read) in FORMATS {
+        match read(text) {
+            // As the program does it: the host reads the document, the component checks its JSON.
+            Ok(value) => {
+                let text = if format == "JSON" { text.to_owned() } else { value.to_string() };
+                checks(&text, &value);
+            }
+            Err(violation) => {
+                assert!(violation.value.is_empty(), "{format}: {violation:?}");
+                well_formed(&violation);
+                if format == "JSON" {
+                    assert_eq!(parse(text), Err(vec![violation.clone()]));
+                    assert_eq!(check(text), Err(vec![violation]));
                 }
             }
-            (Err(violations), Err(same)) => {
-                assert_eq!(violations, same);
-                assert!(!violations.is_empty(), "refused without a violation");
-                violations.iter().for_each(check);
-            }
-            (parsed, normalized) => panic!("{format:?}: {parsed:?}, but {normalized:?}"),
         }
     }
 }
 
-fn renders_back(config: &LoggingConfig) {
-    for format in FORMATS {
-        assert_eq!(parse(&render(config, format), format).as_ref(), Ok(config), "{format:?}");
+/// Checks a JSON text that was read as `value`.
+fn checks(text: &str, value: &Value) {
+    match (parse(text), check(text)) {
+        (Ok(config), Ok(whole)) => {
+            reads_back(&config, &whole);
+            keeps_sections(value, &whole);
+        }
+        (Err(violations), Err(same)) => {
+            assert_eq!(violations, same);
+            assert!(!violations.is_empty(), "refused without a violation");
+            violations.iter().for_each(well_formed);
+        }
+        (parsed, checked) => panic!("{parsed:?}, but {checked:?}"),
     }
 }
 
-/// The other sections of an experiment's configuration are what serde_json reads.
-fn keeps_sections(text: &str, whole: &str) {
-    let object = |text: &str| match serde_json::from_str(text) {
-        Ok(Value::Object(object)) => object,
-        _ => Map::new(),
-    };
-    let read = object(text.strip_prefix('\u{feff}').unwrap_or(text));
-    let mut kept = object(whole);
-    if kept.len() > 1 || read.contains_key("logging") {
-        assert!(kept.contains_key("logging"), "the logging section is missing");
-        kept.insert("logging".to_owned(), Value::Null);
-        let mut read = read;
+/// The whole configuration has the same logging section, and is its own whole.
+fn reads_back(config: &LoggingConfig, whole: &str) {
+    assert_eq!(parse(whole).as_ref(), Ok(config));
+    assert_eq!(check(whole).as_deref(), Ok(whole), "checking twice changes the sections");
+}
+
+/// The other sections of an experiment's configuration are unchanged.
+fn keeps_sections(value: &Value, whole: &str) {
+    let mut read = value.as_object().cloned().unwrap_or_default();
+    let mut whole: Map<String, Value> = serde_json::from_str(whole).expect("an object");
+    if whole.len() > 1 || read.contains_key("logging") {
+        assert!(whole.contains_key("logging"), "the logging section is missing");
+        whole.insert("logging".to_owned(), Value::Null);
         read.insert("logging".to_owned(), Value::Null);
-        assert_eq!(kept, read);
+        assert_eq!(whole, read);
     }
 }
 
-fn check(violation: &Violation) {
+fn well_formed(violation: &Violation) {
     let Violation { field, value, message } = violation;
     assert!(!message.is_empty() && !message.contains(char::is_control), "{violation:?}");
     if !value.is_empty() {

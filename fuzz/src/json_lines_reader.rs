@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use model_foundry_guest::imports::{File, Part};
+use model_foundry_guest::imports::{Part, RunFile};
 use model_foundry_guest::json::{Problem, Reader, Token, unescape};
 use model_foundry_guest::lines::Lines;
 use model_foundry_guest::memory::{Faults, Memory};
@@ -76,7 +76,7 @@ pub fn json_lines_reader(data: &[u8]) {
 fn memory(parts: &[(Part, Vec<u8>)], faults: Faults) -> Memory {
     let memory = Memory::default();
     for (part, content) in parts {
-        memory.change(File::Metrics, *part, |own| own.clone_from(content));
+        memory.change(RunFile::METRICS, *part, |own| own.clone_from(content));
     }
     memory.set_faults(faults);
     memory
@@ -229,7 +229,7 @@ fn reads_an_entry(line: &str) {
 
 /// The lines, and between them only newlines, make up the whole file.
 fn lines_cover(imports: &Memory, part: Part, content: &[u8]) {
-    let mut lines = Lines::open(imports, File::Metrics, part).expect("a size");
+    let mut lines = Lines::open(imports, RunFile::METRICS, part).expect("a size");
     let (mut at, mut number) = (0, 0);
     let mut last = None;
     while let Some(line) = lines.next().expect("a sound disk") {
@@ -256,7 +256,7 @@ fn lines_cover(imports: &Memory, part: Part, content: &[u8]) {
 
     // A line that is read by its range is the same.
     if let Some((offset, length, bytes)) = last {
-        let mut lines = Lines::range(imports, File::Metrics, part, offset, offset + length);
+        let mut lines = Lines::range(imports, RunFile::METRICS, part, offset, offset + length);
         let line = lines.next().expect("a sound disk").expect("the line");
         assert_eq!((line.offset, line.length), (offset, length));
         assert_eq!(line.bytes, bytes);

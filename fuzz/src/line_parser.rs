@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use model_foundry_guest::Value;
-use model_foundry_guest::console::{Event, Parser, Stream};
+use model_foundry_guest::console::{Event, Output, Parser};
+use model_foundry_guest::{Field, Value};
 
 /// The length of a repeated input, which is enough to tell quadratic from linear time.
 const LONG: usize = 32 << 10;
@@ -33,11 +33,11 @@ pub fn line_parser(data: &[u8]) {
     let long = if is_long { output.repeat(LONG.div_ceil(output.len())) } else { Vec::new() };
     let output = if is_long { &long[..LONG] } else { output };
     let streams = match mode & 1 {
-        0 => [Stream::Stdout, Stream::Stderr],
-        _ => [Stream::Stderr, Stream::Stdout],
+        0 => [Output::Stdout, Output::Stderr],
+        _ => [Output::Stderr, Output::Stdout],
     };
     let turn = if mode & 2 == 0 { output.len() } else { usize::from(turn) };
-    let turns: Vec<(Stream, &[u8])> =
+    let turns: Vec<(Output, &[u8])> =
         streams.into_iter().cycle().zip(output.chunks(turn.max(1))).collect();
     let last_step = (mode & 4 != 0).then_some(7);
 
@@ -87,7 +87,7 @@ fn check(event: &Event) {
         Event::Metrics(line) => {
             assert!(!line.metrics.is_empty(), "metrics without a metric");
             let mut names = HashSet::new();
-            for (name, value) in &line.metrics {
+            for Field { name, value } in &line.metrics {
                 assert!(!name.is_empty() && !name.contains(char::is_whitespace), "{name:?}");
                 assert!(names.insert(name), "{name:?} is there twice");
                 assert!(matches!(value, Value::Integer(_) | Value::Float(_)), "{value:?}");

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::imports::{File, Imports};
+use crate::imports::{Imports, RunFile};
 use crate::json::{self, Reader, Token, unescape};
 use crate::line_buffer::LineBuffer;
 use crate::lines::Lines;
@@ -11,61 +11,48 @@ use crate::structured::{LARGEST_KEPT, LARGEST_RECORD};
 use crate::timestamp::{self, Timestamps};
 use crate::value::{Field, ValueRef, each, last_of_each};
 use crate::{Error, Result};
+use model_foundry_types::{ErrorEntry, ErrorReport, TypeCount};
 
-/// How many types of error are counted by name; those beyond count as [`OTHER_TYPES`].
+/// How many types of error are counted by name. Errors of further types count as [`OTHER_TYPES`].
 pub const MOST_TYPES: usize = 4096;
 
-/// What the errors of further types are counted as.
+/// The name under which errors of further types are counted.
 pub const OTHER_TYPES: &str = "(other types)";
 
-/// How many bytes of recent errors stay in memory, however many may.
+/// How many bytes of recent errors stay in memory, whatever their number.
 const RECENT_BYTES: usize = 16 << 20;
 
-/// One error.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ErrorEntry {
-    /// RFC 3339, UTC, microseconds.
-    pub timestamp: String,
-    /// Its type.
-    pub error_type: String,
-    /// Its message.
-    pub error_message: String,
-    /// The whole call stack and chain of causes.
-    pub traceback: String,
-    /// What was known beside it, a JSON object.
-    pub context: String,
-    /// The rank of the process, where there are several.
-    pub rank: Option<u32>,
+/// The bytes of an error's texts.
+fn size(entry: &ErrorEntry) -> usize {
+    entry.error_type.len() + entry.error_message.len() + entry.traceback.len() + entry.context.len()
 }
 
-impl ErrorEntry {
-    fn size(&self) -> usize {
-        self.error_type.len() + self.error_message.len() + self.traceback.len() + self.context.len()
-    }
-
-    /// Read a line of errors.jsonl, or say what is wrong with it.
-    pub fn read(line: &str) -> Result<Self, json::Problem> {
-        let mut entry = Self { context: "{}".into(), ..Self::default() };
-        let mut object = Reader::object(line)?;
-        let mut typed = false;
-        while let Some((key, value)) = object.next()? {
-            match (key, value) {
-                ("timestamp", Token::Text(text)) => entry.timestamp = unescape(text).into_owned(),
-                ("error_type", Token::Text(text)) => {
-                    entry.error_type = unescape(text).into_owned();
-                    typed = true;
-                }
-                ("error_message", Token::Text(text)) => {
-                    entry.error_message = unescape(text).into_owned();
-                }
-                ("traceback", Token::Text(text)) => entry.traceback = unescape(text).into_owned(),
-                ("context", Token::Object(text)) => entry.context = text.to_owned(),
-                ("rank", Token::Number(text)) => entry.rank = text.parse().ok(),
-                _ => {}
+/// Read a line of errors.jsonl.
+///
+/// # Errors
+///
+/// What is wrong with the line.
+pub fn read_entry(line: &str) -> Result<ErrorEntry, json::Problem> {
+    let mut entry = ErrorEntry { context: "{}".into(), ..ErrorEntry::default() };
+    let mut object = Reader::object(line)?;
+    let mut typed = false;
+    while let Some((key, value)) = object.next()? {
+        match (key, value) {
+            ("timestamp", Token::Text(text)) => entry.timestamp = timestamp::parse(&unescape(text)),
+            ("error_type", Token::Text(text)) => {
+                entry.error_type = unescape(text).into_owned();
+                typed = true;
             }
+            ("error_message", Token::Text(text)) => {
+                entry.error_message = unescape(text).into_owned();
+            }
+            ("traceback", Token::Text(text)) => entry.traceback = unescape(text).into_owned(),
+            ("context", Token::Object(text)) => entry.context = text.to_owned(),
+            ("rank", Token::Number(text)) => entry.rank = text.parse().ok(),
+            _ => {}
         }
-        if typed { Ok(entry) } else { Err("there is no error_type") }
     }
+    if typed { Ok(entry) } else { Err("error_type is missing") }
 }
 
 /// How often each type of error occurred.
@@ -84,7 +71,7 @@ impl Default for Counts {
 impl Counts {
     fn add(&mut self, error_type: &str) {
         let number = self.names.id_or_insert(error_type);
-        // The last name that fits stands for all that do not.
+        // The last name that fits stands for all further ones.
         let full = self.names.len() >= MOST_TYPES - 1;
         let number = match number {
             Some(number) if !full || (number as usize) < self.counts.len() => Some(number),
@@ -97,11 +84,14 @@ impl Counts {
         self.counts[number] += 1;
     }
 
-    /// Types with their counts, most frequent first, ties by name.
-    pub fn most_frequent_first(&self) -> Vec<(&str, u64)> {
-        let mut all: Vec<_> = self.names.iter().zip(self.counts.iter().copied()).collect();
-        all.retain(|(_, count)| *count > 0);
-        all.sort_by(|(one, ones), (other, others)| others.cmp(ones).then(one.cmp(other)));
+    /// Types with their counts, most frequent first, equal counts by name.
+    pub fn most_frequent_first(&self) -> Vec<TypeCount> {
+        let count = |(name, &count): (&str, &u64)| TypeCount { error_type: name.to_owned(), count };
+        let mut all: Vec<_> = self.names.iter().zip(&self.counts).map(count).collect();
+        all.retain(|known| known.count > 0);
+        all.sort_by(|one, other| {
+            other.count.cmp(&one.count).then_with(|| one.error_type.cmp(&other.error_type))
+        });
         all
     }
 }
@@ -120,13 +110,13 @@ impl Recent {
     }
 
     fn push(&mut self, entry: ErrorEntry) {
-        self.bytes += entry.size();
+        self.bytes += size(&entry);
         self.entries.push_back(entry);
         while self.entries.len() > self.most
             || (self.bytes > RECENT_BYTES && self.entries.len() > 1)
         {
             if let Some(oldest) = self.entries.pop_front() {
-                self.bytes -= oldest.size();
+                self.bytes -= size(&oldest);
             }
         }
     }
@@ -136,7 +126,7 @@ impl Recent {
     }
 }
 
-/// Keeps errors.
+/// Records errors: all of them in errors.jsonl, the newest in memory.
 pub struct ErrorTracker<I> {
     imports: I,
     rank: Option<u32>,
@@ -147,7 +137,7 @@ pub struct ErrorTracker<I> {
 }
 
 impl<I: Imports> ErrorTracker<I> {
-    /// Open errors.jsonl to append to it; the errors there count on.
+    /// Open errors.jsonl to append to it. Counts include the errors that it holds.
     pub fn open(imports: &I, max_errors: u32, rank: Option<u32>) -> Result<Self> {
         let mut tracker = Self {
             imports: imports.clone(),
@@ -164,7 +154,7 @@ impl<I: Imports> ErrorTracker<I> {
         Ok(tracker)
     }
 
-    /// Log one error; it is on the disk before this returns.
+    /// Log one error. It is on the disk when this returns.
     pub fn log_error(
         &mut self,
         error_type: &str,
@@ -173,8 +163,6 @@ impl<I: Imports> ErrorTracker<I> {
         context: &[Field],
     ) -> Result<()> {
         let now = self.imports.now();
-        let mut timestamp = LineBuffer::new();
-        self.timestamps.write(&mut timestamp, now);
         let mut context_json = LineBuffer::from("{");
         for (name, value) in last_of_each(each(context)) {
             if context_json.len() > 1 {
@@ -183,7 +171,7 @@ impl<I: Imports> ErrorTracker<I> {
             json::write_string(&mut context_json, name);
             context_json.push(':');
             match value {
-                // An error's context has no `non_finite` beside it: the number becomes its text.
+                // A context has no `non_finite`: the number becomes its text.
                 ValueRef::Float(float) if !float.is_finite() => json::write_string(
                     &mut context_json,
                     json::non_finite_name(float).unwrap_or_default(),
@@ -195,7 +183,7 @@ impl<I: Imports> ErrorTracker<I> {
         let line = &mut self.line;
         line.clear();
         line.push_str("{\"timestamp\":\"");
-        line.push_str(&timestamp);
+        self.timestamps.write(line, now);
         line.push_str("\",\"error_type\":");
         json::write_string(line, error_type);
         line.push_str(",\"error_message\":");
@@ -217,21 +205,21 @@ impl<I: Imports> ErrorTracker<I> {
         }
         self.counts.add(error_type);
         self.recent.push(ErrorEntry {
-            timestamp: timestamp.into(),
+            timestamp: Some(now),
             error_type: error_type.to_owned(),
             error_message: error_message.to_owned(),
             traceback: traceback.to_owned(),
             context: context_json.into(),
             rank: self.rank,
         });
-        let kept = self.imports.append(File::Errors, line, true);
+        let kept = self.imports.append(RunFile::ERRORS, line, true);
         line.clear_to(LARGEST_KEPT);
         kept?;
         Ok(())
     }
 
     /// Counts by type, most frequent first.
-    pub fn summary(&self) -> Vec<(&str, u64)> {
+    pub fn summary(&self) -> Vec<TypeCount> {
         self.counts.most_frequent_first()
     }
 
@@ -240,60 +228,50 @@ impl<I: Imports> ErrorTracker<I> {
         self.recent.newest_first(count)
     }
 
-    /// Set the counts to nothing.
+    /// Set every count to 0.
     pub fn reset_counts(&mut self) {
         self.counts = Counts::default();
     }
 }
 
-/// Everything in errors.jsonl, over all its parts.
-#[derive(Clone, Debug, Default)]
-pub struct ErrorReport {
-    /// Counts by type.
-    pub counts: Counts,
-    /// The earliest error of all.
-    pub first: Option<ErrorEntry>,
-    /// The newest errors, newest first.
-    pub recent: Vec<ErrorEntry>,
-    /// Lines that were skipped because they are damaged.
-    pub damaged_lines: u64,
+/// Read errors.jsonl of all ranks, with the newest `count` errors.
+///
+/// # Errors
+///
+/// [`Error::Storage`] if the file cannot be read.
+pub fn read_report<I: Imports>(imports: &I, count: usize) -> Result<ErrorReport> {
+    let time = |entry: &ErrorEntry| entry.timestamp.unwrap_or(u64::MAX);
+    let newest_first = |entries: &mut Vec<ErrorEntry>| {
+        entries.sort_by_key(|entry| std::cmp::Reverse(time(entry)));
+        entries.truncate(count);
+    };
+    let mut counts = Counts::default();
+    let mut first: Option<ErrorEntry> = None;
+    let mut recent = Vec::new();
+    let damaged_lines = each_entry(imports, &mut |entry| {
+        counts.add(&entry.error_type);
+        if first.as_ref().is_none_or(|first| time(&entry) < time(first)) {
+            first = Some(entry.clone());
+        }
+        recent.push(entry);
+        // Sorting now and then bounds the entries in memory to twice those asked for.
+        if recent.len() > 2 * count.max(32) {
+            newest_first(&mut recent);
+        }
+    })?;
+    recent.reverse();
+    newest_first(&mut recent);
+    let counts = counts.most_frequent_first();
+    Ok(ErrorReport { counts, first, recent, damaged_lines })
 }
 
-impl ErrorReport {
-    /// Read errors.jsonl, keeping the newest `count` errors.
-    pub fn read<I: Imports>(imports: &I, count: usize) -> Result<Self> {
-        let mut report = Self::default();
-        let mut first: Option<(u64, ErrorEntry)> = None;
-        let mut newest: Vec<(u64, ErrorEntry)> = Vec::new();
-        report.damaged_lines = each_entry(imports, &mut |entry| {
-            report.counts.add(&entry.error_type);
-            let time = timestamp::parse(&entry.timestamp).unwrap_or(u64::MAX);
-            if first.as_ref().is_none_or(|(earliest, _)| time < *earliest) {
-                first = Some((time, entry.clone()));
-            }
-            newest.push((time, entry));
-            // Sorting now and then keeps what is held within twice what is asked for.
-            if newest.len() > 2 * count.max(32) {
-                newest.sort_by_key(|(time, _)| std::cmp::Reverse(*time));
-                newest.truncate(count);
-            }
-        })?;
-        newest.reverse();
-        newest.sort_by_key(|(time, _)| std::cmp::Reverse(*time));
-        newest.truncate(count);
-        report.first = first.map(|(_, entry)| entry);
-        report.recent = newest.into_iter().map(|(_, entry)| entry).collect();
-        Ok(report)
-    }
-}
-
-/// Pass over the good lines of errors.jsonl; how many were damaged.
+/// Visit the good lines of errors.jsonl; returns how many are damaged.
 fn each_entry<I: Imports>(imports: &I, visit: &mut dyn FnMut(ErrorEntry)) -> Result<u64> {
     let mut damaged = 0;
-    for part in imports.parts(File::Errors)? {
-        let mut lines = Lines::open(imports, File::Errors, part)?;
+    for part in imports.parts(RunFile::ERRORS)? {
+        let mut lines = Lines::open(imports, RunFile::ERRORS, part)?;
         while let Some(line) = lines.next()? {
-            match line.read(ErrorEntry::read) {
+            match line.read(read_entry) {
                 Ok(found) => {
                     damaged += u64::from(found.fragment.is_some());
                     visit(found.record);

@@ -1,7 +1,7 @@
 //! Reads a file of lines chunk by chunk, in bounded memory.
 
 use crate::Result;
-use crate::imports::{File, Imports, Part};
+use crate::imports::{Imports, Part, RunFile};
 use crate::json::Problem;
 
 /// How many bytes are read at a time.
@@ -91,7 +91,7 @@ impl<'a> Line<'a> {
 /// Reads the lines of one part of a file, up to the size that the part had when reading began.
 pub struct Lines<I> {
     imports: I,
-    file: File,
+    file: RunFile,
     part: Part,
     /// Bytes that were read; those before `start` were already returned.
     buffer: Vec<u8>,
@@ -114,13 +114,13 @@ impl<I: Imports> Lines<I> {
     /// # Errors
     ///
     /// If the host cannot report the part's size.
-    pub fn open(imports: &I, file: File, part: Part) -> Result<Self> {
+    pub fn open(imports: &I, file: RunFile, part: Part) -> Result<Self> {
         let end = imports.size(file, part)?;
         Ok(Self::range(imports, file, part, 0, end))
     }
 
     /// Reads from `position` to `end`, in bytes. A line must start at `position`.
-    pub fn range(imports: &I, file: File, part: Part, position: u64, end: u64) -> Self {
+    pub fn range(imports: &I, file: RunFile, part: Part, position: u64, end: u64) -> Self {
         Self {
             imports: imports.clone(),
             file,

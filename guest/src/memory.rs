@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::imports::{File, GpuInventory, Imports, Part, StorageError, SystemMemory};
+use crate::imports::{GpuInventory, Imports, Part, RunFile, StorageError, SystemMemory};
 
 /// Files in memory, and a clock that advances by a microsecond with each reading. Clones are the same host.
 #[derive(Clone, Default)]
@@ -12,7 +12,7 @@ pub struct Memory(Rc<RefCell<State>>);
 
 #[derive(Default)]
 struct State {
-    files: HashMap<(File, Part), Vec<u8>>,
+    files: HashMap<(RunFile, Part), Vec<u8>>,
     faults: Faults,
     now: u64,
     reads: u64,
@@ -38,17 +38,17 @@ pub const OWN: Part = Part { rank: None, rotated: 0 };
 
 impl Memory {
     /// The content of a file's own part.
-    pub fn content(&self, file: File) -> Vec<u8> {
+    pub fn content(&self, file: RunFile) -> Vec<u8> {
         self.0.borrow().files.get(&(file, OWN)).cloned().unwrap_or_default()
     }
 
     /// Change the content of a part, which is created if it is missing.
-    pub fn change(&self, file: File, part: Part, change: impl FnOnce(&mut Vec<u8>)) {
+    pub fn change(&self, file: RunFile, part: Part, change: impl FnOnce(&mut Vec<u8>)) {
         change(self.0.borrow_mut().files.entry((file, part)).or_default());
     }
 
     /// Delete a file's own part.
-    pub fn remove(&self, file: File) {
+    pub fn remove(&self, file: RunFile) {
         self.0.borrow_mut().files.remove(&(file, OWN));
     }
 
@@ -73,7 +73,7 @@ impl Memory {
     }
 
     /// Change the content of a file's own part, unless the disk is read-only: the new size.
-    fn write(&self, file: File, change: impl FnOnce(&mut Vec<u8>)) -> Result<u64, StorageError> {
+    fn write(&self, file: RunFile, change: impl FnOnce(&mut Vec<u8>)) -> Result<u64, StorageError> {
         let mut state = self.0.borrow_mut();
         if state.faults.read_only {
             return Err(StorageError::ReadOnly("the disk is read-only".into()));
@@ -91,21 +91,17 @@ impl Imports for Memory {
         1_700_000_000_000_000 + state.now
     }
 
-    fn monotonic(&self) -> u64 {
-        self.now() * 1_000
-    }
-
-    fn append(&self, file: File, lines: &str, _sync: bool) -> Result<u64, StorageError> {
+    fn append(&self, file: RunFile, lines: &str, _sync: bool) -> Result<u64, StorageError> {
         self.write(file, |content| content.extend_from_slice(lines.as_bytes()))
     }
 
-    fn append_bytes(&self, file: File, bytes: &[u8]) -> Result<(), StorageError> {
+    fn append_bytes(&self, file: RunFile, bytes: &[u8]) -> Result<(), StorageError> {
         self.write(file, |content| content.extend_from_slice(bytes)).map(drop)
     }
 
     fn read(
         &self,
-        file: File,
+        file: RunFile,
         part: Part,
         offset: u64,
         length: u32,
@@ -126,13 +122,13 @@ impl Imports for Memory {
         Ok(piece)
     }
 
-    fn size(&self, file: File, part: Part) -> Result<u64, StorageError> {
+    fn size(&self, file: RunFile, part: Part) -> Result<u64, StorageError> {
         let state = self.0.borrow();
         let content = state.files.get(&(file, part));
         Ok(content.map_or(0, |content| content.len() as u64 + state.faults.missing))
     }
 
-    fn parts(&self, file: File) -> Result<Vec<Part>, StorageError> {
+    fn parts(&self, file: RunFile) -> Result<Vec<Part>, StorageError> {
         let state = self.0.borrow();
         let of_file = state.files.keys().filter(|(known, _)| *known == file);
         let mut parts: Vec<Part> = of_file.map(|(_, part)| *part).collect();
@@ -140,11 +136,16 @@ impl Imports for Memory {
         Ok(parts)
     }
 
-    fn rotate(&self, _file: File, _at_size: u64, _keep: u32) -> Result<(), StorageError> {
+    fn rotate(
+        &self,
+        _file: RunFile,
+        _at_size: u64,
+        _retained_files: u32,
+    ) -> Result<(), StorageError> {
         Ok(())
     }
 
-    fn replace(&self, file: File, content: &[u8]) -> Result<(), StorageError> {
+    fn replace(&self, file: RunFile, content: &[u8]) -> Result<(), StorageError> {
         self.write(file, |old| *old = content.to_vec()).map(drop)
     }
 

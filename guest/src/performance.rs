@@ -1,9 +1,7 @@
 //! Timings and memory samples.
 
-use std::collections::HashMap;
-
 use crate::config::LoggingConfig;
-use crate::imports::{File, GpuInventory, Imports, SystemMemory};
+use crate::imports::{GpuInventory, Imports, RunFile};
 use crate::json::{self, Reader, Token, unescape};
 use crate::line_buffer::LineBuffer;
 use crate::lines::{Lines, ParsedLine};
@@ -12,32 +10,10 @@ use crate::rotation::RotatingLog;
 use crate::statistics::Statistics;
 use crate::timestamp::Timestamps;
 use crate::{Error, Result};
+use model_foundry_types::{Finished, GpuPeak, MemorySample, Peaks, Timing};
 
-/// How many distinct operations can be timed.
+/// How many distinct operations have statistics.
 pub const MOST_OPERATIONS: usize = 4096;
-
-/// How many blocks may be open at once.
-const MOST_OPEN_BLOCKS: usize = 4096;
-
-/// A finished block or a recorded duration.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Finished {
-    /// What it took, in seconds.
-    pub seconds: f64,
-    /// "<name> completed in 0.0500s".
-    pub message: String,
-}
-
-/// What a memory sample found.
-#[derive(Clone, Debug, PartialEq)]
-pub struct MemorySample {
-    /// The process and the machine, or why not.
-    pub cpu: Result<SystemMemory, String>,
-    /// The GPUs, or why not.
-    pub gpu: Result<GpuInventory, String>,
-    /// The sample in sentences.
-    pub messages: Vec<String>,
-}
 
 /// Timings by operation.
 #[derive(Clone, Debug)]
@@ -56,7 +32,7 @@ impl Timings {
     fn add(&mut self, name: &str, seconds: f64) -> Result<()> {
         let Some(number) = self.names.id_or_insert(name) else {
             return Err(Error::Limit(format!(
-                "more than {MOST_OPERATIONS} distinct operations: {name:?} is kept in \
+                "more than {MOST_OPERATIONS} distinct operations: {name:?} is written to \
                  performance.jsonl but has no statistics; time fewer names"
             )));
         };
@@ -68,16 +44,20 @@ impl Timings {
         Ok(())
     }
 
-    /// One operation's statistics, in seconds.
-    pub fn get(&self, name: &str) -> Option<&Statistics> {
-        self.names.id(name).map(|number| &self.statistics[number as usize])
+    /// One operation's statistics. An unknown operation has count 0.
+    fn timing(&self, name: &str) -> Timing {
+        let known = self.names.id(name).map(|number| &self.statistics[number as usize]);
+        known.map_or_else(
+            || Timing { name: name.to_owned(), ..Timing::default() },
+            |statistics| summary(name, statistics),
+        )
     }
 
-    /// All operations, the one that took longest in total first.
-    pub fn slowest_first(&self) -> Vec<(&str, &Statistics)> {
-        let mut all: Vec<_> = self.names.iter().zip(&self.statistics).collect();
-        let total = |statistics: &Statistics| statistics.mean * statistics.count as f64;
-        all.sort_by(|(_, one), (_, other)| total(other).total_cmp(&total(one)));
+    /// The statistics of all operations, the slowest in total first.
+    pub fn slowest_first(&self) -> Vec<Timing> {
+        let all = self.names.iter().zip(&self.statistics);
+        let mut all: Vec<Timing> = all.map(|(name, known)| summary(name, known)).collect();
+        all.sort_by(|one, other| other.total.total_cmp(&one.total));
         all
     }
 
@@ -86,7 +66,7 @@ impl Timings {
         let mut timings = Self::default();
         each_line(imports, &mut |line| {
             if let Line::Timing { name, seconds } = line {
-                // Too many names are told when they are logged.
+                // The call that logged one name too many returned the error.
                 let _ = timings.add(&name, seconds);
             }
         })?;
@@ -94,114 +74,75 @@ impl Timings {
     }
 }
 
-/// The largest figures of one GPU, in bytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct GpuPeak {
-    /// The product name.
-    pub name: String,
-    /// The driver's identifier.
-    pub uuid: String,
-    /// In use by any process.
-    pub used: u64,
-    /// By the run's process, where known.
-    pub process: Option<u64>,
-}
-
-/// The largest memory figures of a run, in bytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Peaks {
-    /// How many samples were taken.
-    pub samples: u64,
-    /// The process' resident memory.
-    pub process_resident: u64,
-    /// In use on the machine.
-    pub machine_used: u64,
-    /// Each GPU, in order of first appearance.
-    pub gpus: Vec<GpuPeak>,
-}
-
-impl Peaks {
-    /// The peaks over the samples of performance.jsonl.
-    pub fn read<I: Imports>(imports: &I) -> Result<Self> {
-        let mut peaks = Self::default();
-        each_line(imports, &mut |line| {
-            if let Line::Memory { process_resident, machine_used, gpus } = line {
-                peaks.samples += 1;
-                peaks.process_resident = peaks.process_resident.max(process_resident);
-                peaks.machine_used = peaks.machine_used.max(machine_used);
-                for gpu in gpus {
-                    match peaks.gpus.iter_mut().find(|peak| peak.uuid == gpu.uuid) {
-                        Some(peak) => {
-                            peak.used = peak.used.max(gpu.used);
-                            peak.process = peak.process.max(gpu.process);
-                        }
-                        None => peaks.gpus.push(gpu),
+/// The peaks over the memory samples of performance.jsonl.
+pub fn memory_peaks<I: Imports>(imports: &I) -> Result<Peaks> {
+    let mut peaks = Peaks::default();
+    each_line(imports, &mut |line| {
+        if let Line::Memory { process_resident, machine_used, gpus } = line {
+            peaks.samples += 1;
+            peaks.process_resident = peaks.process_resident.max(process_resident);
+            peaks.machine_used = peaks.machine_used.max(machine_used);
+            for gpu in gpus {
+                match peaks.gpus.iter_mut().find(|peak| peak.uuid == gpu.uuid) {
+                    Some(peak) => {
+                        peak.used = peak.used.max(gpu.used);
+                        peak.process = peak.process.max(gpu.process);
                     }
+                    None => peaks.gpus.push(gpu),
                 }
             }
-        })?;
-        Ok(peaks)
-    }
+        }
+    })?;
+    Ok(peaks)
 }
 
-/// Keeps timings and takes memory samples.
+/// Records timings and takes memory samples.
 pub struct PerformanceLogger<I> {
     imports: I,
     log: RotatingLog<I>,
     timings: Timings,
-    open: HashMap<u64, (String, u64)>,
-    next_block: u64,
     timestamps: Timestamps,
     line: LineBuffer,
 }
 
 impl<I: Imports> PerformanceLogger<I> {
-    /// Open performance.jsonl to append to it; the timings there count on.
+    /// Open performance.jsonl to append to it. Statistics include the timings that it holds.
     pub fn open(imports: &I, config: &LoggingConfig) -> Result<Self> {
         Ok(Self {
             imports: imports.clone(),
-            log: RotatingLog::new(imports, File::Performance, config),
+            log: RotatingLog::new(imports, RunFile::PERFORMANCE, config),
             timings: Timings::read(imports)?,
-            open: HashMap::new(),
-            next_block: 0,
             timestamps: Timestamps::default(),
             line: LineBuffer::new(),
         })
     }
 
-    /// Begin a named block. The number ends it.
-    pub fn begin(&mut self, name: &str) -> Result<u64> {
-        if self.open.len() >= MOST_OPEN_BLOCKS {
-            return Err(Error::Limit(format!(
-                "more than {MOST_OPEN_BLOCKS} blocks are open: end them"
-            )));
-        }
-        let block = self.next_block;
-        self.next_block += 1;
-        self.open.insert(block, (name.to_owned(), self.imports.monotonic()));
-        Ok(block)
-    }
-
-    /// End a block.
-    pub fn end(&mut self, block: u64, failed: bool) -> Result<Finished> {
-        let now = self.imports.monotonic();
-        let Some((name, started)) = self.open.remove(&block) else {
-            return Err(Error::Invalid(format!("there is no open block of number {block}")));
-        };
-        self.keep(&name, now.saturating_sub(started) as f64 / 1e9, failed)
-    }
-
-    /// Keep a duration that was measured elsewhere, in seconds.
+    /// Record a duration in seconds, measured by the host or elsewhere.
     pub fn record(&mut self, name: &str, seconds: f64, failed: bool) -> Result<Finished> {
-        if !seconds.is_finite() || seconds < 0.0 {
-            return Err(Error::Invalid(format!(
-                "the duration of {name:?} must be a number of seconds, 0 or more, not {seconds}"
-            )));
-        }
-        self.keep(name, seconds, failed)
+        check_duration(name, seconds)?;
+        let counted = self.timings.add(name, seconds);
+        self.start_line();
+        self.line.push_str(",\"name\":");
+        json::write_string(&mut self.line, name);
+        self.line.push_str(",\"seconds\":");
+        json::write_float(&mut self.line, seconds);
+        self.line.push_str(if failed { ",\"failed\":true}\n" } else { "}\n" });
+        self.log.append(&self.line, false)?;
+        counted?;
+        let ending = if failed { "failed after" } else { "completed in" };
+        Ok(Finished { seconds, message: format!("{name} {ending} {seconds:.4}s") })
     }
 
-    /// Sample memory into performance.jsonl.
+    /// Count durations in the statistics without writing them.
+    pub fn count(&mut self, name: &str, durations: &[f64]) -> Result<()> {
+        for &seconds in durations {
+            check_duration(name, seconds)?;
+            self.timings.add(name, seconds)?;
+        }
+        Ok(())
+    }
+
+    /// Write a sample of memory to performance.jsonl.
     pub fn log_memory(&mut self, step: Option<u64>) -> Result<MemorySample> {
         let cpu = self.imports.system_memory();
         let gpu = self.imports.gpu_devices();
@@ -250,43 +191,43 @@ impl<I: Imports> PerformanceLogger<I> {
         Ok(MemorySample { cpu, gpu, messages })
     }
 
-    /// One operation's statistics, in seconds.
-    pub fn statistics(&self, name: &str) -> Option<&Statistics> {
-        self.timings.get(name)
+    /// One operation's statistics. An unknown operation has count 0.
+    pub fn statistics(&self, name: &str) -> Timing {
+        self.timings.timing(name)
     }
 
-    /// The timings of all operations.
-    pub fn timings(&self) -> &Timings {
-        &self.timings
+    /// The statistics of all operations, the slowest in total first.
+    pub fn all_statistics(&self) -> Vec<Timing> {
+        self.timings.slowest_first()
     }
 
-    /// Forget the timings; performance.jsonl stays.
+    /// Discard the timings in memory; performance.jsonl stays.
     pub fn reset(&mut self) {
         self.timings = Timings::default();
     }
 
     /// Write timing_report.json.
     pub fn export_report(&self) -> Result<()> {
-        Ok(self.imports.replace(File::TimingReport, self.report().as_bytes())?)
+        Ok(self.imports.replace(RunFile::TIMING_REPORT, self.report().as_bytes())?)
     }
 
-    /// timing_report.json's content: an object of operations, slowest in total first.
+    /// The content of timing_report.json: an object of operations, the slowest in total first.
     pub fn report(&self) -> String {
         let mut report = LineBuffer::from("{");
-        for (at, (name, statistics)) in self.timings.slowest_first().into_iter().enumerate() {
+        for (at, timing) in self.timings.slowest_first().into_iter().enumerate() {
             report.push_str(if at == 0 { "\n  " } else { ",\n  " });
-            json::write_string(&mut report, name);
+            json::write_string(&mut report, &timing.name);
             report.push_str(": {\"count\": ");
-            json::write_integer(&mut report, statistics.count);
+            json::write_integer(&mut report, timing.count);
             for (key, seconds) in [
-                ("mean", statistics.mean),
-                ("min", statistics.min),
-                ("max", statistics.max),
-                ("std", statistics.std()),
-                ("total", statistics.mean * statistics.count as f64),
-                ("p50", statistics.percentile(0.5)),
-                ("p95", statistics.percentile(0.95)),
-                ("p99", statistics.percentile(0.99)),
+                ("mean", timing.mean),
+                ("min", timing.min),
+                ("max", timing.max),
+                ("std", timing.std),
+                ("total", timing.total),
+                ("p50", timing.p50),
+                ("p95", timing.p95),
+                ("p99", timing.p99),
             ] {
                 report.push_str(", ");
                 json::write_string(&mut report, key);
@@ -297,20 +238,6 @@ impl<I: Imports> PerformanceLogger<I> {
         }
         report.push_str("\n}\n");
         report.into()
-    }
-
-    fn keep(&mut self, name: &str, seconds: f64, failed: bool) -> Result<Finished> {
-        let known = self.timings.add(name, seconds);
-        self.start_line();
-        self.line.push_str(",\"name\":");
-        json::write_string(&mut self.line, name);
-        self.line.push_str(",\"seconds\":");
-        json::write_float(&mut self.line, seconds);
-        self.line.push_str(if failed { ",\"failed\":true}\n" } else { "}\n" });
-        self.log.append(&self.line, false)?;
-        known?;
-        let ending = if failed { "failed after" } else { "completed in" };
-        Ok(Finished { seconds, message: format!("{name} {ending} {seconds:.4}s") })
     }
 
     fn start_line(&mut self) {
@@ -389,6 +316,32 @@ fn write_members(line: &mut LineBuffer, members: &[(&str, u64)]) {
     }
 }
 
+/// What is known of an operation.
+fn summary(name: &str, statistics: &Statistics) -> Timing {
+    let figures = statistics.summary();
+    Timing {
+        name: name.to_owned(),
+        count: figures.count,
+        total: figures.mean * figures.count as f64,
+        mean: figures.mean,
+        min: figures.min,
+        max: figures.max,
+        std: figures.std,
+        p50: figures.p50,
+        p95: figures.p95,
+        p99: figures.p99,
+    }
+}
+
+fn check_duration(name: &str, seconds: f64) -> Result<()> {
+    if seconds.is_finite() && seconds >= 0.0 {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "the duration of {name:?} must be a non-negative number of seconds, got {seconds}"
+    )))
+}
+
 /// Bytes in GB (2^30), as PyTorch users print them.
 fn gigabytes(bytes: u64) -> String {
     format!("{:.2}GB", bytes as f64 / f64::from(1 << 30))
@@ -400,10 +353,10 @@ enum Line {
     Memory { process_resident: u64, machine_used: u64, gpus: Vec<GpuPeak> },
 }
 
-/// Pass over the good lines of performance.jsonl, oldest first.
+/// Visit the good lines of performance.jsonl, oldest first.
 fn each_line<I: Imports>(imports: &I, visit: &mut dyn FnMut(Line)) -> Result<()> {
-    for part in imports.parts(File::Performance)? {
-        let mut lines = Lines::open(imports, File::Performance, part)?;
+    for part in imports.parts(RunFile::PERFORMANCE)? {
+        let mut lines = Lines::open(imports, RunFile::PERFORMANCE, part)?;
         while let Some(line) = lines.next()? {
             if let Ok(ParsedLine { record: Some(line), .. }) = line.read(read_line) {
                 visit(line);

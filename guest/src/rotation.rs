@@ -2,12 +2,12 @@
 
 use crate::Result;
 use crate::config::LoggingConfig;
-use crate::imports::{File, Imports};
+use crate::imports::{Imports, RunFile};
 
 /// A log that rotates by size, between records and never inside a record.
 pub struct RotatingLog<I> {
     imports: I,
-    file: File,
+    file: RunFile,
     /// The maximum size of a file, in bytes.
     limit: u64,
     /// How many files to retain, including the current one.
@@ -19,7 +19,7 @@ pub struct RotatingLog<I> {
 
 impl<I: Imports> RotatingLog<I> {
     /// A log that rotates at `config.max_log_size_mb` MiB and retains `config.max_log_files` files.
-    pub fn new(imports: &I, file: File, config: &LoggingConfig) -> Self {
+    pub fn new(imports: &I, file: RunFile, config: &LoggingConfig) -> Self {
         Self {
             imports: imports.clone(),
             file,

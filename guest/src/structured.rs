@@ -1,13 +1,13 @@
 //! The structured log: one line a record, with a base context that every record carries.
 
+use crate::Level;
 use crate::config::LoggingConfig;
-use crate::imports::{File, Imports};
+use crate::imports::{Imports, RunFile};
 use crate::json;
-use crate::level::Level;
 use crate::line_buffer::{Fragment, LineBuffer};
 use crate::rotation::RotatingLog;
 use crate::timestamp::Timestamps;
-use crate::value::{Field, Fields, Sighted, Value, ValueRef};
+use crate::value::{Field, Fields, NameFilter, Value, ValueRef};
 use crate::{Error, Result};
 
 /// The largest record, in bytes of its line.
@@ -43,7 +43,7 @@ impl<I: Imports> StructuredLogger<I> {
         json::write_string(&mut name_member, name);
         name_member.push_str(",\"message\":");
         let mut logger = Self {
-            log: RotatingLog::new(imports, File::MainLog, config),
+            log: RotatingLog::new(imports, RunFile::MAIN_LOG, config),
             name: name.to_owned(),
             name_member: Fragment::new(&name_member),
             file_level: config.file_level,
@@ -52,7 +52,7 @@ impl<I: Imports> StructuredLogger<I> {
             timestamps: Timestamps::default(),
             line: LineBuffer::new(),
         };
-        logger.update_context(context);
+        logger.add_context(context);
         logger
     }
 
@@ -112,9 +112,9 @@ impl<I: Imports> StructuredLogger<I> {
         line.into()
     }
 
-    /// Add fields to the base context, or change them.
-    pub fn update_context(&mut self, fields: Vec<Field>) {
-        for (name, value) in fields {
+    /// Add fields to the base context. Of several fields with the same name the last one counts.
+    fn add_context(&mut self, fields: Vec<Field>) {
+        for Field { name, value } in fields {
             let mut member = LineBuffer::new();
             json::write_string(&mut member, &name);
             member.push(':');
@@ -125,11 +125,6 @@ impl<I: Imports> StructuredLogger<I> {
                 None => self.context.push(Encoded { name, member, value }),
             }
         }
-    }
-
-    /// Take a field out of the base context.
-    pub fn clear_context_field(&mut self, name: &str) {
-        self.context.retain(|field| field.name != name);
     }
 
     fn write_json<'a>(
@@ -162,17 +157,17 @@ impl<I: Imports> StructuredLogger<I> {
                 non_finite.push((name, float));
             }
         };
-        let sighted = Sighted::of(fields.clone());
+        let names = NameFilter::of(fields.clone());
         for field in &self.context {
-            let is_replaced =
-                sighted.may_have(&field.name) && fields.clone().any(|(name, _)| name == field.name);
+            let is_replaced = names.may_contain(&field.name)
+                && fields.clone().any(|(name, _)| name == field.name);
             if !is_replaced {
                 comma.write(line);
                 line.push_fragment(&field.member);
                 note(&field.name, field.value.as_ref());
             }
         }
-        for (name, value) in sighted.last_of_each(fields) {
+        for (name, value) in names.last_of_each(fields) {
             comma.write(line);
             json::write_string(line, name);
             line.push(':');

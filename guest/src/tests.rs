@@ -2,41 +2,39 @@
 //! through the component.
 
 use crate::config::LoggingConfig;
-use crate::console::Stream;
-use crate::errors::{Counts, ErrorReport, ErrorTracker, MOST_TYPES, OTHER_TYPES};
-use crate::imports::{File, GpuDevice, GpuInventory, Imports, Part};
+use crate::console::Output;
+use crate::errors::{Counts, ErrorTracker, MOST_TYPES, OTHER_TYPES, read_report};
+use crate::imports::{GpuDevice, GpuInventory, Imports, Part, RunFile};
 use crate::lines::{Lines, MAX_LINE};
 use crate::memory::{Memory, OWN};
-use crate::performance::{MOST_OPERATIONS, Peaks, PerformanceLogger, Timings};
+use crate::performance::{MOST_OPERATIONS, PerformanceLogger, Timings, memory_peaks};
 use crate::structured::StructuredLogger;
 use crate::transcript::Transcript;
-use crate::value::each;
+use crate::value::{Field, each};
 use crate::verification::check;
 use crate::{Error, Level, Value};
 
-fn text(memory: &Memory, file: File) -> String {
+fn text(memory: &Memory, file: RunFile) -> String {
     String::from_utf8(memory.content(file)).unwrap()
 }
 
-fn field(name: &str, value: impl Into<Value>) -> (String, Value) {
-    (name.to_owned(), value.into())
+fn field(name: &str, value: impl Into<Value>) -> Field {
+    Field::new(name, value)
 }
 
 mod structured {
     use super::*;
 
-    fn logger(memory: &Memory, json: bool) -> StructuredLogger<Memory> {
+    fn logger(memory: &Memory, json: bool, more: &[Field]) -> StructuredLogger<Memory> {
         let config = LoggingConfig { use_structured_logging: json, ..LoggingConfig::default() };
-        StructuredLogger::new(memory, "train", &config, vec![field("experiment", "tiny")])
+        let context = [&[field("experiment", "tiny")], more].concat();
+        StructuredLogger::new(memory, "train", &config, context)
     }
 
     #[test]
     fn a_record_carries_the_base_context_and_its_own_fields() {
         let memory = Memory::default();
-        let mut logger = logger(&memory, true);
-        logger.update_context(vec![field("rank", 3), field("gone", true)]);
-        logger.update_context(vec![field("rank", 4)]);
-        logger.clear_context_field("gone");
+        let mut logger = logger(&memory, true, &[field("rank", 3), field("rank", 4)]);
         let fields =
             [field("loss", f64::NAN), field("experiment", "other"), field("loss", f64::INFINITY)];
         logger.log(0, Level::Info, "step", each(&fields)).unwrap();
@@ -45,7 +43,7 @@ mod structured {
             console.ends_with("INFO train: step loss=NaN experiment=other loss=Infinity"),
             "{console}"
         );
-        assert!(text(&memory, File::MainLog).ends_with(
+        assert!(text(&memory, RunFile::MAIN_LOG).ends_with(
             "\"level\":\"INFO\",\"logger\":\"train\",\"message\":\"step\",\"context\":{\"rank\":4,\
              \"experiment\":\"other\",\"loss\":null},\"non_finite\":{\"loss\":\"Infinity\"}}\n"
         ));
@@ -58,12 +56,11 @@ mod structured {
     #[test]
     fn a_text_record_stays_on_its_line() {
         let memory = Memory::default();
-        let mut logger = logger(&memory, false);
-        logger.update_context(vec![field("base", f64::NEG_INFINITY)]);
+        let mut logger = logger(&memory, false, &[field("base", f64::NEG_INFINITY)]);
         let fields =
             [field("a", "two words"), field("b", "\u{1b}[31m"), field("c", ""), field("d", 0.5)];
         logger.log(0, Level::Warning, "line\nfeed", each(&fields)).unwrap();
-        let line = text(&memory, File::MainLog);
+        let line = text(&memory, RunFile::MAIN_LOG);
         assert_eq!(line.lines().count(), 1);
         assert!(
             line.ends_with(
@@ -78,9 +75,9 @@ mod structured {
     fn a_record_that_is_too_large_is_refused() {
         let memory = Memory::default();
         let huge = "x".repeat(17 << 20);
-        let refused = logger(&memory, true).log(0, Level::Error, &huge, each(&[]));
+        let refused = logger(&memory, true, &[]).log(0, Level::Error, &huge, each(&[]));
         assert!(matches!(refused, Err(Error::TooLarge(_))));
-        assert!(memory.content(File::MainLog).is_empty());
+        assert!(memory.content(RunFile::MAIN_LOG).is_empty());
     }
 }
 
@@ -95,36 +92,32 @@ mod performance {
     fn timings_are_recorded_and_read_back() {
         let memory = Memory::default();
         let mut logger = logger(&memory);
-        let block = logger.begin("forward").unwrap();
-        let finished = logger.end(block, false).unwrap();
-        assert!(finished.message.starts_with("forward completed in 0.000"), "{}", finished.message);
-        assert!(logger.end(block, false).is_err(), "the block has already ended");
+        let finished = logger.record("forward", 0.0004, false).unwrap();
+        assert_eq!(finished.message, "forward completed in 0.0004s");
         assert_eq!(logger.record("save", 2.0, true).unwrap().message, "save failed after 2.0000s");
         assert!(logger.record("save", -1.0, false).is_err());
-        assert_eq!(logger.statistics("save").unwrap().count, 1);
-        assert_eq!(logger.timings().slowest_first()[0].0, "save");
+        assert_eq!(logger.statistics("save").count, 1);
+        assert_eq!(logger.all_statistics()[0].name, "save");
         logger.export_report().unwrap();
-        let report = text(&memory, File::TimingReport);
+        let report = text(&memory, RunFile::TIMING_REPORT);
         assert!(report.starts_with("{\n  \"save\": {\"count\": 1, \"mean\": 2.0, "), "{report}");
 
         let read = Timings::read(&memory).unwrap();
-        assert_eq!(read.get("save").unwrap().max, 2.0);
+        assert_eq!(read.slowest_first()[0].max, 2.0);
         logger.reset();
-        assert_eq!(logger.statistics("save"), None);
-        assert_eq!(super::performance::logger(&memory).statistics("save").unwrap().count, 1);
+        assert_eq!(logger.statistics("save").count, 0);
+        assert_eq!(super::performance::logger(&memory).statistics("save").count, 1);
     }
 
     #[test]
-    fn operations_and_open_blocks_are_bounded() {
+    fn operations_are_bounded() {
         let memory = Memory::default();
         let mut logger = logger(&memory);
         for number in 0..MOST_OPERATIONS {
             logger.record(&format!("op{number}"), 0.0, false).unwrap();
         }
         assert!(matches!(logger.record("one more", 0.0, false), Err(Error::Limit(_))));
-        assert!(text(&memory, File::Performance).contains("one more"), "the record is written");
-        while logger.begin("open").is_ok() {}
-        assert!(matches!(logger.begin("open"), Err(Error::Limit(_))));
+        assert!(text(&memory, RunFile::PERFORMANCE).contains("one more"), "the record is written");
     }
 
     #[test]
@@ -134,7 +127,8 @@ mod performance {
         let sample = logger.log_memory(Some(7)).unwrap();
         assert_eq!(sample.messages.len(), 1);
         assert!(
-            text(&memory, File::Performance).contains("\"gpu_unavailable\":\"no GPU in memory\"")
+            text(&memory, RunFile::PERFORMANCE)
+                .contains("\"gpu_unavailable\":\"no GPU in memory\"")
         );
 
         let device = |used, process, mig_instance| GpuDevice {
@@ -166,7 +160,7 @@ mod performance {
         assert!(sample.messages[0].contains("Allocated: unknown"), "{:?}", sample.messages);
         assert!(sample.messages[0].contains("GPU 0 MIG 2"));
 
-        let peaks = Peaks::read(&memory).unwrap();
+        let peaks = memory_peaks(&memory).unwrap();
         assert_eq!((peaks.samples, peaks.gpus.len()), (3, 1));
         assert_eq!((peaks.gpus[0].used, peaks.gpus[0].process), (2 << 30, Some(1 << 30)));
     }
@@ -174,18 +168,24 @@ mod performance {
     #[test]
     fn other_lines_are_not_samples() {
         let memory = Memory::default();
-        memory.change(File::Performance, OWN, |bytes| {
+        memory.change(RunFile::PERFORMANCE, OWN, |bytes| {
             bytes.extend_from_slice(
                 b"{\"timestamp\":\"x\"}\nnot json\n{\"memory\":{\"machine_used\":5}}\n",
             );
         });
-        assert_eq!(Peaks::read(&memory).unwrap().machine_used, 5);
+        assert_eq!(memory_peaks(&memory).unwrap().machine_used, 5);
         assert!(Timings::read(&memory).unwrap().slowest_first().is_empty());
     }
 }
 
 mod errors {
+    use model_foundry_types::TypeCount;
+
     use super::*;
+
+    fn counted(error_type: &str, count: u64) -> TypeCount {
+        TypeCount { error_type: error_type.to_owned(), count }
+    }
 
     #[test]
     fn errors_are_counted_and_the_newest_retained() {
@@ -200,23 +200,23 @@ mod errors {
         tracker.log_error("A", "first", "trace\nback", &context).unwrap();
         tracker.log_error("B", "second", "", &[]).unwrap();
         tracker.log_error("A", "third", "", &[]).unwrap();
-        assert_eq!(tracker.summary(), [("A", 2), ("B", 1)]);
+        assert_eq!(tracker.summary(), [counted("A", 2), counted("B", 1)]);
         let recent = tracker.recent(5);
         assert_eq!(recent.len(), 2);
         assert_eq!(recent[0].error_message, "third");
         tracker.reset_counts();
         assert!(tracker.summary().is_empty());
-        assert!(text(&memory, File::Errors).lines().next().unwrap().ends_with(
+        assert!(text(&memory, RunFile::ERRORS).lines().next().unwrap().ends_with(
             "\"error_type\":\"A\",\"error_message\":\"first\",\"traceback\":\"trace\\nback\",\
              \"context\":{\"loss\":\"NaN\",\"step\":2,\"nested\":{\"a\":[1]}},\"rank\":3}"
         ));
 
-        memory.change(File::Errors, OWN, |bytes| {
+        memory.change(RunFile::ERRORS, OWN, |bytes| {
             bytes.extend_from_slice(b"{\"x\":1}\n{\"timestamp\":\"2");
         });
         ErrorTracker::open(&memory, 2, None).unwrap().log_error("C", "glued", "", &[]).unwrap();
-        let report = ErrorReport::read(&memory, 2).unwrap();
-        assert_eq!(report.counts.most_frequent_first()[0], ("A", 2));
+        let report = read_report(&memory, 2).unwrap();
+        assert_eq!(report.counts[0], counted("A", 2));
         assert_eq!(report.first.unwrap().error_message, "first");
         assert_eq!(report.recent[0].error_message, "glued");
         assert_eq!(report.damaged_lines, 2);
@@ -230,7 +230,7 @@ mod errors {
         for number in 0..100 {
             tracker.log_error("A", &number.to_string(), "", &[]).unwrap();
         }
-        let report = ErrorReport::read(&memory, 3).unwrap();
+        let report = read_report(&memory, 3).unwrap();
         let newest: Vec<_> = report.recent.iter().map(|entry| &*entry.error_message).collect();
         assert_eq!(newest, ["99", "98", "97"]);
     }
@@ -244,8 +244,8 @@ mod errors {
         }
         let summary = tracker.summary();
         assert!(summary.len() <= MOST_TYPES);
-        assert_eq!(summary.iter().map(|(_, count)| count).sum::<u64>(), MOST_TYPES as u64 + 10);
-        assert!(summary.iter().any(|(name, count)| *name == OTHER_TYPES && *count > 10));
+        assert_eq!(summary.iter().map(|kind| kind.count).sum::<u64>(), MOST_TYPES as u64 + 10);
+        assert!(summary.iter().any(|kind| kind.error_type == OTHER_TYPES && kind.count > 10));
         assert!(Counts::default().most_frequent_first().is_empty());
         let long = "x".repeat(10 << 20);
         tracker.log_error("A", &long, "", &[]).unwrap();
@@ -262,19 +262,19 @@ mod transcript {
     fn the_streams_never_share_a_line() {
         let memory = Memory::default();
         let mut transcript = Transcript::new(&memory, &LoggingConfig::default());
-        transcript.feed(Stream::Stdout, b"half ").unwrap();
-        transcript.feed(Stream::Stderr, b"warning\n").unwrap();
-        transcript.feed(Stream::Stdout, b"a line\nrest").unwrap();
+        transcript.feed(Output::Stdout, b"half ").unwrap();
+        transcript.feed(Output::Stderr, b"warning\n").unwrap();
+        transcript.feed(Output::Stdout, b"a line\nrest").unwrap();
         transcript.finish().unwrap();
-        assert_eq!(text(&memory, File::Console), "warning\nhalf a line\nrest\n");
+        assert_eq!(text(&memory, RunFile::CONSOLE), "warning\nhalf a line\nrest\n");
     }
 
     #[test]
     fn a_long_unfinished_line_is_written_without_waiting() {
         let memory = Memory::default();
         let mut transcript = Transcript::new(&memory, &LoggingConfig::default());
-        transcript.feed(Stream::Stdout, &[0xff; 70 << 10]).unwrap();
-        assert!(text(&memory, File::Console).starts_with('\u{fffd}'));
+        transcript.feed(Output::Stdout, &[0xff; 70 << 10]).unwrap();
+        assert!(text(&memory, RunFile::CONSOLE).starts_with('\u{fffd}'));
     }
 }
 
@@ -284,42 +284,43 @@ mod verification {
     #[test]
     fn damage_is_reported_line_by_line() {
         let memory = Memory::default();
-        memory.change(File::MainLog, OWN, |bytes| {
+        memory.change(RunFile::MAIN_LOG, OWN, |bytes| {
             bytes.extend_from_slice(
                 b"{\"a\":1}\n\n2026 INFO train: text\n{\"a\":\nx\xff\n{\"torn\"",
             );
         });
-        let report = check(&memory, File::MainLog, OWN).unwrap();
+        let report = check(&memory, RunFile::MAIN_LOG.0, OWN).unwrap();
         assert_eq!(report.good_lines, 3, "a log may contain text records too");
         let problems: Vec<_> =
             report.findings.iter().map(|finding| (finding.line, &*finding.problem)).collect();
         assert_eq!(problems, [(4, "unexpected end of line"), (6, "the line is cut off")]);
         let offsets: Vec<_> = report.findings.iter().map(|f| (f.offset, f.length)).collect();
         assert_eq!(offsets, [(31, 6), (40, 7)]);
-        assert!(check(&memory, File::Console, OWN).is_err());
+        assert!(check(&memory, RunFile::CONSOLE.0, OWN).is_err());
     }
 
     #[test]
     fn damage_ends_where_a_good_record_begins() {
         let memory = Memory::default();
         let good = b"{\"timestamp\":\"t\",\"error_type\":\"A\",\"context\":{\"x\":{\"timestamp\":\"u\"}}}\n";
-        memory.change(File::Errors, OWN, |bytes| {
+        memory.change(RunFile::ERRORS, OWN, |bytes| {
             bytes.extend_from_slice(b"{\"timestamp\":\"20");
             bytes.extend_from_slice(good);
         });
-        let report = check(&memory, File::Errors, OWN).unwrap();
+        let report = check(&memory, RunFile::ERRORS.0, OWN).unwrap();
         assert_eq!(report.good_lines, 1);
         assert_eq!((report.findings[0].offset, report.findings[0].length), (0, 16));
-        for file in [File::Metrics, File::Performance] {
-            assert_eq!(check(&memory, file, OWN).unwrap().good_lines, 0);
+        for file in [RunFile::METRICS, RunFile::PERFORMANCE] {
+            assert_eq!(check(&memory, file.0, OWN).unwrap().good_lines, 0);
         }
     }
 
     #[test]
     fn findings_are_bounded() {
         let memory = Memory::default();
-        memory.change(File::Errors, OWN, |bytes| bytes.extend_from_slice(&b"{\n".repeat(10_003)));
-        let report = check(&memory, File::Errors, OWN).unwrap();
+        memory
+            .change(RunFile::ERRORS, OWN, |bytes| bytes.extend_from_slice(&b"{\n".repeat(10_003)));
+        let report = check(&memory, RunFile::ERRORS.0, OWN).unwrap();
         assert_eq!((report.findings.len(), report.more), (10_000, 3));
     }
 }
@@ -330,12 +331,12 @@ mod lines {
     #[test]
     fn an_overlong_line_is_skipped() {
         let memory = Memory::default();
-        memory.change(File::Metrics, OWN, |bytes| {
+        memory.change(RunFile::METRICS, OWN, |bytes| {
             bytes.extend_from_slice(b"{}\n");
             bytes.resize(bytes.len() + MAX_LINE + (2 << 20), b'x');
             bytes.extend_from_slice(b"\n{}\n");
         });
-        let mut lines = Lines::open(&memory, File::Metrics, OWN).unwrap();
+        let mut lines = Lines::open(&memory, RunFile::METRICS, OWN).unwrap();
         let mut seen = Vec::new();
         while let Some(line) = lines.next().unwrap() {
             seen.push((line.number, line.length, line.read(|_| Ok(())).is_ok()));
@@ -350,13 +351,13 @@ mod lines {
     #[test]
     fn a_file_that_shrinks_while_it_is_read_ends_early() {
         let memory = Memory::default();
-        memory.change(File::Metrics, OWN, |bytes| bytes.extend_from_slice(b"{}\n"));
-        let mut lines = Lines::range(&memory, File::Metrics, OWN, 0, 100);
+        memory.change(RunFile::METRICS, OWN, |bytes| bytes.extend_from_slice(b"{}\n"));
+        let mut lines = Lines::range(&memory, RunFile::METRICS, OWN, 0, 100);
         assert!(lines.next().unwrap().is_some());
         assert!(lines.next().unwrap().is_none());
         let other = Part { rank: Some(1), rotated: 0 };
-        assert!(Lines::open(&memory, File::Metrics, other).unwrap().next().unwrap().is_none());
-        assert!(memory.read(File::Metrics, other, 0, 1).is_err());
+        assert!(Lines::open(&memory, RunFile::METRICS, other).unwrap().next().unwrap().is_none());
+        assert!(memory.read(RunFile::METRICS, other, 0, 1).is_err());
     }
 }
 
@@ -393,7 +394,7 @@ mod values {
         let numbers: Vec<u8> = Level::ALL.iter().map(|level| level.number()).collect();
         assert_eq!(numbers, [10, 20, 30, 40, 50]);
         assert_eq!("INFO".parse(), Ok(Level::Info));
-        assert_eq!("info".parse::<Level>(), Err(()));
+        assert!("info".parse::<Level>().is_err());
         assert_eq!(format!("{:>8}", Level::Error), "   ERROR");
     }
 }

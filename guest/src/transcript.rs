@@ -2,8 +2,8 @@
 
 use crate::Result;
 use crate::config::LoggingConfig;
-use crate::console::Stream;
-use crate::imports::{File, Imports};
+use crate::console::Output;
+use crate::imports::{Imports, RunFile};
 use crate::rotation::RotatingLog;
 
 /// An unfinished line longer than this is written without waiting for its end, in bytes.
@@ -20,7 +20,7 @@ impl<I: Imports> Transcript<I> {
     /// A transcript that appends to console.log.
     pub fn new(imports: &I, config: &LoggingConfig) -> Self {
         Self {
-            log: RotatingLog::new(imports, File::Console, config),
+            log: RotatingLog::new(imports, RunFile::CONSOLE, config),
             pending: [Vec::new(), Vec::new()],
         }
     }
@@ -31,7 +31,7 @@ impl<I: Imports> Transcript<I> {
     /// # Errors
     ///
     /// If the host could not write the lines.
-    pub fn feed(&mut self, stream: Stream, bytes: &[u8]) -> Result<()> {
+    pub fn feed(&mut self, stream: Output, bytes: &[u8]) -> Result<()> {
         let pending = &mut self.pending[stream as usize];
         pending.extend_from_slice(bytes);
         let whole = match memchr::memrchr(b'\n', pending) {
@@ -50,7 +50,7 @@ impl<I: Imports> Transcript<I> {
     ///
     /// If the host could not write them.
     pub fn finish(&mut self) -> Result<()> {
-        for stream in [Stream::Stdout, Stream::Stderr] {
+        for stream in [Output::Stdout, Output::Stderr] {
             let pending = std::mem::take(&mut self.pending[stream as usize]);
             if !pending.is_empty() {
                 self.write(&pending)?;

@@ -1,60 +1,54 @@
-//! Whether the files of a run folder are what they should be.
+//! Damaged lines in the files of a run folder.
 
-use crate::errors::ErrorEntry;
-use crate::imports::{File, Imports, Part};
+use crate::errors::read_entry;
+use crate::imports::{Imports, Part, RunFile};
 use crate::json::{Problem, Reader};
 use crate::lines::Lines;
 use crate::metrics::Entry;
 use crate::{Error, Result};
+use model_foundry_types::{Finding, VerificationReport};
 
-/// How many findings of a file are told one by one.
+/// How many findings of a file are listed.
 const MOST_FINDINGS: usize = 10_000;
 
-/// A damaged line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// Its number, from 1.
-    pub line: u64,
-    /// Where it starts, in bytes.
-    pub offset: u64,
-    /// Its length in bytes, with the newline unless a good record follows on the same line.
-    pub length: u64,
-    /// What is wrong.
-    pub problem: String,
-}
+/// A file of JSON Lines, and how one of its lines is checked.
+type Checked = (RunFile, fn(&str) -> Result<(), Problem>);
 
-/// What a file holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Whole, good lines.
-    pub good_lines: u64,
-    /// The damaged ones.
-    pub findings: Vec<Finding>,
-    /// How many more there are.
-    pub more: u64,
-}
+/// The files of JSON Lines.
+const CHECKED: [Checked; 4] = [
+    (RunFile::MAIN_LOG, object),
+    (RunFile::METRICS, |line| Entry::read(line)?.numbers(&mut |_, _| {})),
+    (RunFile::ERRORS, |line| read_entry(line).map(drop)),
+    (RunFile::PERFORMANCE, object),
+];
 
-/// Read one part of a file of JSON Lines line by line.
-pub fn check<I: Imports>(imports: &I, file: File, part: Part) -> Result<Report> {
-    let judge: fn(&str) -> Result<(), Problem> = match file {
-        File::Metrics => |line| Entry::read(line)?.numbers(&mut |_, _| {}),
-        File::Errors => |line| ErrorEntry::read(line).map(drop),
-        File::MainLog | File::Performance => whole_object,
-        _ => return Err(Error::Invalid("this file is not JSON Lines".into())),
+/// Check one part of a run file of JSON Lines, line by line. `file` is the file's granted name.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] if the file does not consist of JSON Lines, [`Error::Storage`] if it cannot be read.
+pub fn check<I: Imports>(imports: &I, file: &str, part: Part) -> Result<VerificationReport> {
+    let Some(&(file, check_line)) = CHECKED.iter().find(|(known, _)| known.0 == file) else {
+        let known = CHECKED.map(|(known, _)| known.0).join(", ");
+        return Err(Error::Invalid(format!("{file} is not a file of JSON Lines ({known})")));
     };
-    let mut report = Report::default();
+    let mut report = VerificationReport::default();
     let mut lines = Lines::open(imports, file, part)?;
     while let Some(line) = lines.next()? {
-        // A log may have been text for a time.
-        if file == File::MainLog && !line.bytes.is_empty() && line.bytes[0] != b'{' && !line.torn {
+        // A log may have been text for a part of the run.
+        if file == RunFile::MAIN_LOG
+            && !line.bytes.is_empty()
+            && line.bytes[0] != b'{'
+            && !line.torn
+        {
             report.good_lines += 1;
             continue;
         }
-        let (length, problem) = match line.read(judge) {
+        let (length, problem) = match line.read(check_line) {
             Ok(found) => {
                 report.good_lines += 1;
                 match found.fragment {
-                    // The record behind the fragment is good: what is damaged ends where it begins.
+                    // The record after the fragment is good: the damage ends where it begins.
                     Some((length, problem)) => (length as u64, problem),
                     None => continue,
                 }
@@ -75,7 +69,7 @@ pub fn check<I: Imports>(imports: &I, file: File, part: Part) -> Result<Report> 
     Ok(report)
 }
 
-fn whole_object(line: &str) -> Result<(), Problem> {
+fn object(line: &str) -> Result<(), Problem> {
     let mut object = Reader::object(line)?;
     while object.next()?.is_some() {}
     Ok(())

@@ -1,25 +1,26 @@
-//! What can go wrong.
+//! The errors of the library.
 
 use std::path::PathBuf;
 
-pub use model_foundry_guest::config::Violation;
+use model_foundry_types as types;
+use model_foundry_types::Violation;
 
-/// An error of a run. Each is one sentence that names what failed and what to do.
+/// An error of a run. Each message names what failed, on what, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A configuration breaks its rules; every violation is told.
+    /// A configuration breaks rules.
     #[error("{}", list_violations(origin, violations))]
     Config {
-        /// The file, or what else it was read from.
+        /// The file, or another source.
         origin: String,
-        /// Each field that is wrong.
+        /// Every violation.
         violations: Vec<Violation>,
     },
     /// A file or folder cannot be used.
     #[error("{path}: {problem}", path = path.display())]
     Path {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
         /// What is wrong, and what to do.
         problem: String,
@@ -33,19 +34,31 @@ pub enum Error {
     /// A stated bound is reached.
     #[error("{0}")]
     Limit(String),
-    /// A record is larger than one may be. It is counted as lost.
+    /// A record is larger than 16 MiB. It is counted as lost.
     #[error("{0}")]
     TooLarge(String),
-    /// The storage refused a record. It is counted, and written with the next one if it can be.
+    /// The storage refused a record. It is counted, and written with the next record if possible.
     #[error("{0}")]
     Storage(String),
-    /// The component failed and was started anew; its state was read back from the files.
-    #[error("the logging component failed and was started anew: {0}")]
+    /// The component failed and was restarted; its state is read back from the files.
+    #[error("the logging component failed and was restarted: {0}")]
     Trap(String),
 }
 
 /// What the library's calls return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl From<types::Error> for Error {
+    fn from(error: types::Error) -> Self {
+        match error {
+            types::Error::Invalid(message) => Self::Invalid(message),
+            types::Error::Limit(message) => Self::Limit(message),
+            types::Error::TooLarge(message) => Self::TooLarge(message),
+            types::Error::Storage(message) => Self::Storage(message),
+            types::Error::Other(message) => Self::Component(message),
+        }
+    }
+}
 
 impl Error {
     pub(crate) fn path(path: impl Into<PathBuf>, problem: impl ToString) -> Self {

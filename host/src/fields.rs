@@ -1,19 +1,19 @@
-//! Fields of a record, written as they are read.
+//! A macro for the fields of a record.
 
 /// The fields of a record or the metrics of a step: `fields! { step: 10, loss, "lr/encoder": 3e-4 }`.
 ///
-/// A name is an identifier or a text; an identifier alone stands for the variable of that name. A value
-/// is anything that a [`Value`](crate::Value) is made from: numbers, text, truth values, options of
-/// these, and `serde_json::Value` for lists and objects.
+/// A name is an identifier or a string literal; an identifier without a value stands for the variable of that name. A
+/// value is anything that converts into a [`Value`](crate::Value): numbers, text, booleans, options of these, and
+/// `serde_json::Value` for arrays and objects.
 ///
 /// ```
-/// use model_foundry::{Value, fields};
+/// use model_foundry::{Field, fields};
 ///
 /// let loss = 0.25;
 /// let fields = fields! { step: 10, loss, "lr/encoder": 3e-4 };
-/// assert_eq!(fields[0], ("step".to_owned(), Value::Integer(10)));
-/// assert_eq!(fields[1], ("loss".to_owned(), Value::Float(0.25)));
-/// assert_eq!(fields[2].0, "lr/encoder");
+/// assert_eq!(fields[0], Field::new("step", 10));
+/// assert_eq!(fields[1], Field::new("loss", 0.25));
+/// assert_eq!(fields[2].name, "lr/encoder");
 /// ```
 #[macro_export]
 macro_rules! fields {
@@ -28,7 +28,7 @@ macro_rules! fields {
         $crate::fields!(@list [$($done,)* $crate::fields!(@field stringify!($name), $name),] $($($rest)*)?)
     };
     (@field $name:expr, $value:expr) => {
-        (::std::string::String::from($name), $crate::Value::from($value))
+        $crate::Field::new($name, $value)
     };
     () => { ::std::vec::Vec::<$crate::Field>::new() };
     ($($fields:tt)+) => { $crate::fields!(@list [] $($fields)+) };

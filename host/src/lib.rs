@@ -1,8 +1,7 @@
 //! Training-run logging whose logic is one sandboxed WebAssembly component.
 //!
-//! A [`Run`] is the front door. It opens a run folder, begins an attempt at the experiment (or joins the
-//! one that is under way), and hands out five loggers, each of which is cheap to clone and may be used from
-//! any thread:
+//! A [`Run`] is the front door. It opens a run folder, begins an attempt at the experiment (or joins the current one),
+//! and gives access to the loggers. A logger is cheap to clone and may be used from any thread:
 //!
 //! | | writes | |
 //! |---|---|---|
@@ -12,30 +11,29 @@
 //! | [`ErrorTracker`] | errors.jsonl | errors with their chain of sources, counted by type |
 //! | [`LoggingConfig`] | | levels, rotation, intervals, durability |
 //!
-//! [`RunReader`] reads a folder back, while it is written or later; [`OutputParser`] understands what other
-//! programs print.
+//! [`RunReader`] reads a folder back, while it is written or later; [`RunFolder`] reads only its manifest.
+//! [`OutputParser`] finds metrics in what other programs print.
 //!
-//! # Training does not die of logging
+//! # Logging never stops training
 //!
-//! By default no call fails because of the disk: a record that cannot be kept is counted, said once on
-//! standard error, and tried again with the next one. [`OnError::Return`] makes calls return such errors.
-//! [`Error::Invalid`], the caller's own mistake, is always returned. A fault of the component costs
-//! microseconds: it is started anew, and reads its state back from the files.
+//! By default no call fails because of the disk: a record that cannot be written is counted, reported once on standard
+//! error, and retried with the next record. [`OnError::Return`] makes calls return these errors. [`Error::Invalid`], the
+//! caller's own mistake, is always returned. A failure of the component costs microseconds: a new instance replaces it
+//! and reads its state back from the files.
 //!
 //! # When a record is safe
 //!
-//! Under [`Durability::Immediate`], the default, a record is in the kernel's hands when the call returns:
-//! `kill -9` does not lose it. Under [`Durability::Synced`] it is on the disk, which a power cut does not
-//! undo. Under [`Durability::Buffered`] the call puts it into a bounded queue and returns at once; at most
-//! `flush_interval_ms` are at stake. ERROR and CRITICAL records, and errors, are on the disk when the call
-//! returns, always.
+//! Under [`Durability::Immediate`], the default, the kernel has a record when the call returns: `kill -9` does not lose
+//! it. Under [`Durability::Synced`] it is on the disk, and a power loss does not lose it. Under
+//! [`Durability::Buffered`] the call puts it into a bounded queue and returns at once; a crash loses at most the last
+//! `flush_interval_ms`. ERROR and CRITICAL records, and errors, are always on the disk when the call returns.
 //!
 //! # The sandbox
 //!
-//! Formatting, statistics, configuration and the reading of files are the work of a WebAssembly component
-//! that is compiled into this library. It can append whole lines to a closed set of files in the run
-//! folder, read them, read two clocks and memory figures: nothing else, as `model-foundry component
-//! inspect` shows. The loggers of one run share one instance behind a lock.
+//! A WebAssembly component, which is built into this library, formats records, computes statistics, checks configurations
+//! and reads files. It can append whole lines to a closed set of files in the run folder, read these files, and read two
+//! clocks and memory figures: nothing else, as `model-foundry component inspect` shows. The loggers of one run share one
+//! instance behind a lock.
 //!
 //! # Example
 //!
@@ -51,7 +49,7 @@
 //! let logger = run.logger("train");
 //! let metrics = run.metrics();
 //! let performance = run.performance();
-//! // Columns that are named once make the fastest rows.
+//! // Rows are fastest if their columns are named once.
 //! let columns = metrics.columns(&["loss", "grad_norm"])?;
 //! logger.info("training begins", &fields! { steps: 100, "optimizer/name": "adam" })?;
 //!
@@ -94,65 +92,53 @@
 
 #![deny(missing_docs)]
 
-mod attempt;
-mod bindings;
-mod cache;
-mod config;
-mod convert;
-mod detached;
+mod api;
+mod engine;
 mod error;
-mod errors;
 mod fields;
-mod imports;
-mod locks;
-mod manifest;
-mod metrics;
-mod performance;
-mod queue;
-mod rank;
-mod reader;
-mod recorder;
-mod run;
-mod runtime;
-mod sampler;
-mod sandbox;
-mod shapes;
-mod structured;
-mod sync;
-mod termination;
-mod verification;
-mod watch;
+mod folder;
+mod process;
+mod recording;
+mod services;
 
-pub use config::{ConfigReader, Durability, ExperimentConfig, Format, LoggingConfig};
-pub use detached::Detached;
-pub use error::{Error, Result, Violation};
-pub use errors::{ErrorEntry, ErrorReport, ErrorTracker, TypeCount};
-pub use imports::clocks::{Clock, ManualClock};
-pub use imports::files::{Disk, StorageTally};
+pub use api::command_output::OutputParser;
+pub use api::config::{ConfigReader, ExperimentConfig, Format, UnknownFormat};
+pub use api::errors::ErrorTracker;
+pub use api::metrics::{Columns, Epoch, MetricsLogger};
+pub use api::performance::{PerformanceLogger, TimedBlock};
+pub use api::reader::RunReader;
+pub use api::record_parser::RecordParser;
+pub use api::run::{ForkState, RUN_DIR_VARIABLE, Run, RunBuilder};
+pub use api::standalone::Standalone;
+pub use api::structured::StructuredLogger;
+pub use api::verification::FileReport;
+pub use engine::runtime::{COMPONENT, Runtime, RuntimeOptions};
+pub use error::{Error, Result};
+pub use folder::RunFolder;
+pub use folder::manifest::{Attempt, FORMAT_VERSION, Host, MANIFEST, Manifest, Status};
 #[doc(hidden)]
-pub use imports::native::NativeImports;
-pub use manifest::{Attempt, FORMAT_VERSION, Host, MANIFEST, Manifest, Status};
-pub use metrics::{Column, Columns, Epoch, Kind, MetricsLogger, NamedStatistics, Statistics};
-pub use model_foundry_guest::imports::{GpuDevice, GpuInventory, SystemMemory};
-pub use model_foundry_guest::{Field, Level, Value};
-pub use performance::{
-    Finished, GpuPeak, MemorySample, Peaks, PerformanceLogger, TimedBlock, Timing,
+pub use folder::run_files::{Content, FileId, RUN_FILES, RunFile, Verified};
+pub use model_foundry_types::{
+    Column, Damage, DamagedLine, Durability, ErrorEntry, ErrorRecord, ErrorReport, Event, Field,
+    Finding, Finished, GpuDevice, GpuInventory, GpuPeak, Kind, Level, LoggingConfig, MemorySample,
+    MessageRecord, MetricsLine, NamedStatistics, Output, ParsedRecord, Part, Peaks, Query, Row,
+    Series, Statistics, StepRecord, StorageError, SummaryRecord, SystemMemory, Timing, Traceback,
+    TypeCount, UnknownLevel, Value, Violation, rfc3339,
 };
-pub use reader::{Damage, Query, RunReader, Series};
-pub use run::{Console, Heritage, OnError, RUN_DIR_VARIABLE, Run, RunBuilder};
-pub use runtime::{COMPONENT, Runtime, RuntimeOptions};
-pub use structured::StructuredLogger;
 #[doc(hidden)]
-pub use termination::{listen_after_fork, not_ignored};
-pub use verification::{FileReport, Finding};
-pub use watch::{Event, Output, OutputParser};
+pub use process::termination::{listen_after_fork, not_ignored};
+pub use recording::error_policy::{Console, OnError};
+pub use services::clocks::{Clock, ManualClock};
+#[doc(hidden)]
+pub use services::direct::DirectServices;
+pub use services::files::{Disk, StorageTally};
 
-/// What the NVIDIA driver says now of every GPU's memory, or why it cannot be told. `library` is the NVML
-/// library to load instead of the system's.
+/// Every GPU's memory as the NVIDIA driver reports it now, or why it is unavailable. `library` is the NVML library to
+/// load instead of the system's.
 ///
 /// # Errors
 ///
-/// One sentence: there is no driver, it cannot be used, or it shows no device.
+/// One sentence: there is no driver, it cannot be used, or it reports no device.
 pub fn gpu_inventory(library: Option<std::path::PathBuf>) -> Result<GpuInventory, String> {
-    imports::gpu::Gpu::new(library).devices(&[])
+    services::gpu::Gpu::new(library).devices(&[])
 }

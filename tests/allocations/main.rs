@@ -4,8 +4,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use anyhow::Result;
-use model_foundry::{Clock, Console, Durability, Level, LoggingConfig, NativeImports, Run, fields};
-use model_foundry_guest::imports::{Imports as _, Part};
+use model_foundry::{Clock, Console, Durability, Level, LoggingConfig, Run, fields};
+use model_foundry_bench::native::NativeImports;
+use model_foundry_guest::imports::Imports as _;
 use model_foundry_guest::metrics::{Column, Kind, MetricsLogger, Options};
 use model_foundry_guest::structured::StructuredLogger;
 use model_foundry_guest::value::each;
@@ -65,7 +66,7 @@ fn the_host_allocates_nothing_for_a_row() -> Result<()> {
 
     let mut metrics = fields! { loss: 2.5, tokens: 4096 };
     let by_name = |step: u64| {
-        metrics[1].1 = step.into();
+        metrics[1].value = step.into();
         Ok(run.metrics().log_step(step, 0.5, &metrics)?)
     };
     assert_eq!(allocations(by_name)?, 0, "a step by name allocates nothing either");
@@ -115,11 +116,15 @@ fn a_record_below_the_level_allocates_nothing() -> Result<()> {
 fn the_logic_allocates_nothing_for_a_row() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let imports = NativeImports::open(folder.path(), Clock::System, None)?;
-    let part = Part { rank: None, rotated: 0 };
-    let mut logger = MetricsLogger::open(&imports, Options { attempt: 2, part, wandb: None })?;
+    let options = Options {
+        attempt: 2,
+        config: serde_json::to_string(&config(Durability::Immediate))?,
+        ..Options::default()
+    };
+    let mut logger = MetricsLogger::open(&imports, &options)?;
     let column = |name: &str, kind| Column { name: name.to_owned(), kind };
     let names = vec![column("loss", Kind::Float), column("tokens", Kind::Integer)];
-    let columns = logger.columns(names)?;
+    let columns = logger.column_set(names)?;
     let row = |step| {
         // Some values that JSON cannot represent.
         let loss = if step % 7 == 0 { f64::NAN } else { 2.5 };

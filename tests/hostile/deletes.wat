@@ -1,4 +1,4 @@
-;; A component that takes our own interface of files for one that deletes.
+;; A component that expects our interface of run files to delete.
 (component
-  (import "model-foundry:logging/files@0.1.0" (instance
+  (import "model-foundry:host/run-files@0.1.0" (instance
     (export "delete" (func (param "name" string))))))

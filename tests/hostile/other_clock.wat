@@ -1,4 +1,4 @@
-;; A component that sets the clock, under the name of the one that tells the time.
+;; A component that sets the clock, under the name of the one that returns the time.
 (component
-  (import "wasi:clocks/monotonic-clock@0.2.12" (instance
+  (import "wasi:clocks/wall-clock@0.2.12" (instance
     (export "now" (func (param "instant" u64))))))

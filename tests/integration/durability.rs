@@ -118,8 +118,9 @@ fn a_killed_process_loses_no_more_than_the_interval() {
         let killed = now();
         child.kill().into_iter().for_each(hear);
 
-        // When each step that is on the disk was logged. A kill may have cut the last line short.
-        let text = experiment.text("metrics.jsonl");
+        // The time at which each step on the disk was logged. The first kill may come before the first write, and any
+        // kill may cut the last line short.
+        let text = std::fs::read_to_string(experiment.path("metrics.jsonl")).unwrap_or_default();
         let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
         let written: Vec<u64> = whole
             .zip(0..)

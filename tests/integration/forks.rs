@@ -1,4 +1,4 @@
-//! What a forked child does with its parent's run, within one process: `heritage` carries the run over, and
+//! What a forked child does with its parent's run, within one process: `fork_state` carries the run over, and
 //! `abandon` drops it without ending it. No process forks here, since a test binary has threads; Python's
 //! tests/integration/test_processes.py forks.
 
@@ -17,7 +17,7 @@ fn a_child_takes_part_in_its_parents_attempt_and_does_not_end_it() -> Result<()>
     let run = experiment.run();
     run.metrics().log_step(1, 0, &fields! { loss: 2.0 })?;
 
-    let child = run.heritage().open(&Runtime::shared()?)?;
+    let child = run.fork_state().open(&Runtime::shared()?)?;
     assert_eq!(child.attempt(), run.attempt());
     assert_eq!(child.manifest().device, run.manifest().device);
     child.metrics().log_step(2, 0, &fields! { loss: 1.0 })?;
@@ -36,11 +36,11 @@ fn a_child_takes_part_in_its_parents_attempt_and_does_not_end_it() -> Result<()>
 fn a_child_that_outlives_its_parent_stays_in_the_attempt() -> Result<()> {
     let experiment = Experiment::new();
     let run = experiment.run();
-    let heritage = run.heritage();
+    let fork_state = run.fork_state();
     run.finish(Status::Completed, None);
     drop(run);
 
-    let child = heritage.open(&Runtime::shared()?)?;
+    let child = fork_state.open(&Runtime::shared()?)?;
     child.metrics().log_step(1, 0, &fields! { loss: 2.0 })?;
     drop(child);
 
@@ -53,7 +53,7 @@ fn a_child_that_outlives_its_parent_stays_in_the_attempt() -> Result<()> {
 fn a_run_that_is_abandoned_is_not_ended() {
     let experiment = Experiment::new();
 
-    experiment.run().abandon();
+    experiment.run().forget_parent();
 
     assert_eq!(experiment.latest_attempt()["status"], "running");
     // Its lock is released, so the next run counts the attempt as dead.

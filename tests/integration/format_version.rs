@@ -4,10 +4,8 @@ use std::fs;
 
 use anyhow::Result;
 use model_foundry::{Status, fields};
-use model_foundry_tests::Experiment;
+use model_foundry_tests::{Experiment, model_foundry, model_foundry_fed, text};
 use serde_json::{Value, json};
-
-use crate::processes::{model_foundry, model_foundry_fed, text};
 
 /// The run folder of an ended run, of format version 2.
 fn of_a_newer_format() -> Result<Experiment> {

@@ -51,7 +51,7 @@ impl Child {
             if self.output.read_line(&mut line).expect("its output") == 0 {
                 return None;
             }
-            // A line that a kill cut short is no message.
+            // A line that a kill cut short is not a message.
             let line = line.strip_suffix('\n').and_then(|line| line.split_once(MARK));
             if let Some((_, message)) = line {
                 return Some(message.to_owned());

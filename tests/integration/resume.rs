@@ -178,7 +178,7 @@ fn another_experiment_s_folder_is_refused() -> Result<()> {
     let refused = Run::builder("another").folder(experiment.folder()).open();
 
     let message = refused.err().map(|error| error.to_string()).unwrap_or_default();
-    assert!(message.contains("the run of experiment \"tiny\""), "{message}");
+    assert!(message.contains("holds a run of experiment \"tiny\""), "{message}");
     assert_eq!(experiment.text("run.json"), before);
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! A real training logs with each logger, and with all together.
 
 use anyhow::Result;
-use model_foundry::{Clock, Durability, Level, LoggingConfig, Query, RunReader, Status};
+use model_foundry::{Clock, Durability, Field, Level, LoggingConfig, Query, RunReader, Status};
 use model_foundry_tests::{ConsoleLines, Experiment, StandInDriver};
 use serde_json::{Value, json};
 
@@ -280,8 +280,8 @@ fn end_to_end_with_everything_enabled() -> Result<()> {
         trainer.train(0, STEPS)?;
         trainer.checkpoint(STEPS)?;
         let failure = std::io::Error::other("one worker was lost");
-        trainer.errors.log_error(&failure, &[("worker".into(), 3.into())])?;
-        logger.update_context(vec![("phase".into(), "test".into())]);
+        trainer.errors.log_error(&failure, &[Field::new("worker", 3)])?;
+        logger.update_context(vec![Field::new("phase", "test")]);
         logger.critical("the loader is gone", &[])?;
         logger.clear_context_field("phase");
         let live = trainer.metrics.statistics("loss")?;

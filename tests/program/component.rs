@@ -13,10 +13,9 @@ fn the_component_can_touch_nothing_else() -> Result<()> {
         imports,
         [
             "wasi:clocks/wall-clock@0.2.12",
-            "wasi:clocks/monotonic-clock@0.2.12",
-            "model-foundry:logging/files@0.1.0",
-            "model-foundry:logging/gpu@0.1.0",
-            "model-foundry:logging/system@0.1.0",
+            "model-foundry:host/run-files@0.1.0",
+            "model-foundry:host/gpu@0.1.0",
+            "model-foundry:host/system@0.1.0",
         ]
     );
     let page = printed(&model_foundry(["component", "inspect"]));

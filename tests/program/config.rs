@@ -18,8 +18,8 @@ fn config_check_tells_every_violation() -> Result<()> {
     assert_eq!((text(&page.stderr), text(&as_json.stderr)), (String::new(), String::new()));
     let page = text(&page.stdout);
     let expected = [
-        "wrong  bad.toml",
-        "  max_log_files = 0: must be a whole number above 0",
+        "not valid  bad.toml",
+        "  max_log_files = 0: must be a positive integer",
         "  console_level = \"LOUD\": must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL",
         "  max_log_file = 3: ",
     ];
@@ -60,7 +60,7 @@ fn config_check_prints_what_a_configuration_comes_to() -> Result<()> {
     assert_eq!(whole["model"], json!({ "layers": 12 }));
     assert_eq!(whole["logging"]["max_log_files"], 3);
     let missing = sentence(&place.model_foundry(&["config", "check", "nowhere.toml"]));
-    assert_eq!(missing, "nowhere.toml: there is no such file");
+    assert_eq!(missing, "nowhere.toml: no such file");
     Ok(())
 }
 

@@ -11,7 +11,7 @@ fn errors_are_counted_and_the_earliest_is_told_in_full() -> Result<()> {
          1 × OSError
          1 × ValueError
 
-    the earliest, likely the cause of the others:
+    the earliest, the likely cause of the others:
       2025-01-02T03:04:05.678901Z  ValueError: bad value
         {"step":3}
         line 1

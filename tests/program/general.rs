@@ -19,7 +19,7 @@ fn a_run_without_errors_and_timings_says_so() {
     );
     assert_eq!(
         printed(&model_foundry_on("timings", &experiment)),
-        "nothing was timed in this run\n"
+        "no timings were recorded in this run\n"
     );
     assert!(
         printed(&model_foundry_on("show", &experiment)).ends_with("\nno metrics were logged\n")
@@ -35,9 +35,9 @@ fn a_folder_without_a_run_is_told_in_one_sentence() {
             let arguments: Vec<_> = reader.split(' ').chain([folder]).collect();
             sentence(&place.model_foundry(&arguments))
         };
-        assert_eq!(refusal("nowhere"), "nowhere: there is no such run folder");
-        assert_eq!(refusal("file"), "file: this is no folder");
-        assert_eq!(refusal("."), ".: there is no run in this folder (no run.json)");
+        assert_eq!(refusal("nowhere"), "nowhere: no such run folder");
+        assert_eq!(refusal("file"), "file: not a folder");
+        assert_eq!(refusal("."), ".: no run in this folder (run.json is missing)");
     }
 }
 

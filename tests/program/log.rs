@@ -34,13 +34,13 @@ fn log_keeps_good_records_and_tells_bad_ones() {
     let errors: Vec<_> =
         errors.lines().filter(|line| !line.contains("WARNING tiny: saved")).collect();
     insta::assert_snapshot!(errors.join("\n"), @r#"
-    line 4: level "LOUD" is none of DEBUG, INFO, WARNING, ERROR, CRITICAL
-    line 6: step -1 is no whole number from 0 on
-    line 9: it is no record: it needs metrics, a summary, a message or an error_type
-    line 10: the field "extra" does not belong to such a record
-    line 11: metrics need a step
-    line 12: metrics must be an object, not [1]
-    5 records logged, 6 lines bad
+    line 4: `level` must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL, got "LOUD"
+    line 6: `step` must be a non-negative integer, got -1
+    line 9: a record needs `metrics`, `summary`, `message` or `error_type`
+    line 10: unknown key "extra" in this kind of record
+    line 11: `metrics` needs a `step`
+    line 12: `metrics` must be an object, got [1]
+    logged 5 records, rejected 6 lines
     "#);
     insta::assert_snapshot!(place.lines("metrics.jsonl"), @r#"
     {"step":1,"epoch":0,"metrics":{"loss":0.5}}
@@ -62,9 +62,9 @@ fn log_tells_what_is_no_json() {
 
     assert_eq!(output.status.code(), Some(1));
     let errors = text(&output.stderr);
-    assert!(errors.ends_with("0 records logged, 4 lines bad\n"), "{errors}");
+    assert!(errors.ends_with("logged 0 records, rejected 4 lines\n"), "{errors}");
     for (number, line) in (1..).zip(errors.lines().take(4)) {
-        assert!(line.starts_with(&format!("line {number}: it is no JSON object: ")), "{line}");
+        assert!(line.starts_with(&format!("line {number}: not a JSON object: ")), "{line}");
         // serde_json names a line and a column. The line is the program's own, so only the column may stay.
         assert!(!line.contains(" at line "), "{line}");
         assert!(!line.contains(" column ") || line.contains(" at column "), "{line}");

@@ -253,21 +253,21 @@ fn what_cannot_be_run_leaves_nothing_behind() {
         assert!(!place.path("runs").exists(), "{options:?} {program}: a folder was created");
     };
 
-    refused(&["--config", "nowhere.toml"], "true", "nowhere.toml: there is no such file");
+    refused(&["--config", "nowhere.toml"], "true", "nowhere.toml: no such file");
     refused(
         &["--config", "config.ini"],
         "true",
-        "config.ini: a configuration's name ends in .json, .toml, .yaml or .yml",
+        "config.ini: the name of a configuration must end in .json, .toml, .yaml or .yml",
     );
     refused(
         &["--config", "bad.toml"],
         "true",
         "bad.toml breaks a rule:\n  \
-         max_log_files = 0: must be a whole number above 0 (at most 4294967295)",
+         max_log_files = 0: must be a positive integer (at most 4294967295)",
     );
     for name in ["a/b", "..", ".hidden", "", &"x".repeat(201)] {
         let expected = format!(
-            "the experiment's name {name:?} cannot name a folder: use 1 to 200 bytes, no slashes, \
+            "the experiment name {name:?} cannot name a folder: use 1 to 200 bytes, no slashes, \
              no leading dot"
         );
         refused(&["--experiment", name], "true", &expected);

@@ -24,8 +24,8 @@ fn stats_are_of_all_metrics_or_of_those_named() -> Result<()> {
     assert_eq!(
         sentence(&model_foundry(["stats", &folder, "loss", "accuracy"])),
         format!(
-            "there is no metric \"accuracy\" in these steps; `model-foundry stats {folder}` lists \
-             all"
+            "no metric \"accuracy\" in these steps; `model-foundry stats {folder}` lists all \
+             metrics"
         )
     );
     Ok(())

@@ -4,7 +4,7 @@ use std::fs;
 use std::process::{Output, Stdio};
 
 use anyhow::Result;
-use model_foundry::fields;
+use model_foundry::{Field, fields};
 use model_foundry_tests::{
     Experiment, NO_EPOCH, Workplace, command, fed, logged_experiment, model_foundry_on, printed,
     program, text,
@@ -28,7 +28,7 @@ fn on_a_terminal(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Strin
 }
 
 #[test]
-fn colours_are_for_terminals() -> Result<()> {
+fn colors_are_for_terminals() -> Result<()> {
     let experiment = logged_experiment()?;
     let folder = experiment.folder().to_string_lossy();
     for reader in READERS {
@@ -65,9 +65,9 @@ fn harmless(arguments: &[&str], input: &str) -> Output {
 fn what_was_logged_does_not_steer_the_terminal() -> Result<()> {
     let experiment = Experiment::new();
     let run = experiment.run();
-    let field = [(STEERING.into(), STEERING.into())];
-    run.metrics().log_step(1, NO_EPOCH, &[(STEERING.into(), 0.5.into())])?;
-    run.metrics().log_step(2, NO_EPOCH, &[(STEERING.into(), f64::NAN.into())])?;
+    let field = [Field::new(STEERING, STEERING)];
+    run.metrics().log_step(1, NO_EPOCH, &[Field::new(STEERING, 0.5)])?;
+    run.metrics().log_step(2, NO_EPOCH, &[Field::new(STEERING, f64::NAN)])?;
     run.metrics().log_step(3, NO_EPOCH, &fields! { text: STEERING })?;
     run.logger(STEERING).info(STEERING, &field)?;
     run.performance().record(STEERING, 0.5)?;
@@ -132,7 +132,7 @@ fn what_is_logged_does_not_steer_the_terminal() {
         (json!({ "step": STEERING, "metrics": {} }), "owned"),
         (json!({ "step": 1, "metrics": STEERING }), "owned"),
         // The error lists what a record may have, not what this one has.
-        (json!({ STEERING: STEERING }), "line 1: "),
+        (json!({ STEERING: STEERING }), "line 1:"),
     ];
 
     // A process for each, so that a failure names its record.

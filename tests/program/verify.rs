@@ -53,7 +53,7 @@ fn a_run_that_is_being_logged_is_not_mended() -> Result<()> {
     let folder = experiment.folder().display();
     assert_eq!(
         sentence(&model_foundry_on("verify --repair", &experiment)),
-        format!("{folder}: the run is being logged; repair it when it has ended")
+        format!("{folder}: the run is being logged; repair it after it has ended")
     );
     assert!(printed(&model_foundry_on("show", &experiment)).starts_with("tiny  running for "));
     Ok(())

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use model_foundry::{ConfigReader, Console, Error, OnError, Query, Run, RunReader, Runtime, Value};
+use model_foundry::{ConfigReader, Console, Error, Field, OnError, Query, Run, RunReader, Runtime};
 use model_foundry_tests::Experiment;
 
 /// Open a run in a folder of runs.
@@ -33,7 +33,7 @@ fn an_experiment_whose_name_cannot_name_a_folder_is_refused() {
         let Err(Error::Invalid(message)) = open(experiment.folder(), name) else {
             panic!("{name:?} was accepted");
         };
-        let expected = format!("the experiment's name {name:?} cannot name a folder");
+        let expected = format!("the experiment name {name:?} cannot name a folder");
         assert!(message.starts_with(&expected), "{message}");
     }
     assert_eq!(std::fs::read_dir(experiment.folder()).expect("the folder").count(), 0);
@@ -46,7 +46,7 @@ fn an_experiment_may_have_any_other_name() -> Result<()> {
     for name in ["a", "tiny-2.0 (größe) 実験", "-rf", "a..b", "con", &long] {
         let run = open(experiment.folder(), name)?;
         assert_eq!(run.folder(), experiment.path(name));
-        assert_eq!(run.logger("l").context()[0].1, name.into());
+        assert_eq!(run.logger("l").context()[0].value, name.into());
     }
     Ok(())
 }
@@ -57,7 +57,7 @@ fn a_run_folder_that_is_a_file_is_refused() -> Result<()> {
     let file = experiment.path("tiny");
     std::fs::write(&file, "precious")?;
     let problem = problem(open(experiment.folder(), "tiny"), &file);
-    assert!(problem.starts_with("the run folder cannot be made: "), "{problem}");
+    assert!(problem.starts_with("cannot create the run folder: "), "{problem}");
     assert_eq!(experiment.text("tiny"), "precious");
     Ok(())
 }
@@ -69,7 +69,7 @@ fn a_run_folder_that_cannot_be_made_is_refused() -> Result<()> {
     std::fs::write(experiment.path("file"), "precious")?;
     let runs = experiment.path("file/runs");
     let problem = problem(open(&runs, "tiny"), &runs.join("tiny"));
-    assert!(problem.starts_with("the run folder cannot be made: "), "{problem}");
+    assert!(problem.starts_with("cannot create the run folder: "), "{problem}");
     Ok(())
 }
 
@@ -81,7 +81,7 @@ fn the_folder_of_another_experiment_is_refused() -> Result<()> {
     let other = Run::builder("other").folder(experiment.folder()).open();
     assert_eq!(
         problem(other, experiment.folder()),
-        "this is the run of experiment \"tiny\"; choose another folder"
+        "this folder holds a run of experiment \"tiny\"; choose another folder"
     );
     assert_eq!(experiment.text("run.json"), before);
     Ok(())
@@ -104,14 +104,14 @@ fn a_folder_without_a_run_cannot_be_read() -> Result<()> {
     let open = |path: &Path| RunReader::open(path).map(drop);
 
     let absent = experiment.path("absent");
-    assert_eq!(problem(open(&absent), &absent), "there is no such run folder");
+    assert_eq!(problem(open(&absent), &absent), "no such run folder");
     assert_eq!(
         problem(open(experiment.folder()), experiment.folder()),
-        "there is no run in this folder (no run.json)"
+        "no run in this folder (run.json is missing)"
     );
     let file = experiment.path("file");
     std::fs::write(&file, "")?;
-    assert_eq!(problem(open(&file), &file), "this is no folder");
+    assert_eq!(problem(open(&file), &file), "not a folder");
     assert!(!absent.exists(), "reading does not create the folder");
     Ok(())
 }
@@ -127,9 +127,12 @@ fn a_configuration_file_that_cannot_be_read_is_told_by_its_path() -> Result<()> 
 
     for name in ["train.ini", "train", "train.json.bak", ".json"] {
         std::fs::write(experiment.path(name), "{}")?;
-        assert_eq!(read(name), "a configuration's name ends in .json, .toml, .yaml or .yml");
+        assert_eq!(
+            read(name),
+            "the name of a configuration must end in .json, .toml, .yaml or .yml"
+        );
     }
-    assert_eq!(read("absent.toml"), "there is no such file");
+    assert_eq!(read("absent.toml"), "no such file");
     std::fs::write(experiment.path("latin1.yaml"), b"console_level: gr\xf6\xdfe\n")?;
     assert_eq!(read("latin1.yaml"), "the file is not UTF-8 text");
     std::fs::create_dir(experiment.path("folder.json"))?;
@@ -174,7 +177,7 @@ fn a_record_beyond_the_largest_is_refused_and_the_next_is_kept() -> Result<()> {
 
     for refused in [
         run.logger("trainer").info(&huge, &[]),
-        run.metrics().log_step(1, None, &[("text".into(), huge.as_str().into())]),
+        run.metrics().log_step(1, None, &[Field::new("text", huge.as_str())]),
         run.errors().log("ValueError", &huge, "", &[]),
     ] {
         assert!(matches!(refused, Err(Error::TooLarge(_))), "{refused:?}");
@@ -193,7 +196,7 @@ fn however_many_names_there_are_the_component_stays_within_its_bounds() -> Resul
     let (metrics, performance, errors) = (run.metrics(), run.performance(), run.errors());
 
     for step in 0..30_u64 {
-        let name = |number: u64| (format!("metric-{step}-{number}"), Value::from(number as f64));
+        let name = |number: u64| Field::new(format!("metric-{step}-{number}"), number as f64);
         metrics.log_step(step, 0, &(0..1_000).map(name).collect::<Vec<_>>())?;
     }
     for number in 0..5_000 {

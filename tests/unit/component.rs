@@ -53,24 +53,28 @@ fn decoded() -> Result<(Interfaces, Interfaces)> {
 fn written() -> Result<(Interfaces, Interfaces)> {
     let mut resolve = Resolve::default();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit");
-    let (package, _) = resolve.push_dir(folder).context("wit/")?;
+    let mut push = |package: &str| {
+        resolve.push_dir(folder.join(package)).with_context(|| format!("wit/{package}"))
+    };
+    push("clocks")?;
+    push("host")?;
+    let (package, _) = push("logging")?;
     let world = resolve.select_world(&[package], Some("logging"))?;
     let world = &resolve.worlds[world];
     Ok((interfaces(&resolve, &world.imports), interfaces(&resolve, &world.exports)))
 }
 
 #[test]
-fn it_imports_two_clocks_files_gpu_and_system_and_nothing_else() -> Result<()> {
+fn it_imports_a_clock_files_gpu_and_system_and_nothing_else() -> Result<()> {
     let (mut imports, _) = decoded()?;
     if let Some(functions) = imports.remove("model-foundry:logging/types@0.1.0") {
         assert_eq!(functions, BTreeSet::new(), "types has no functions");
     }
     assert!(
         imports.keys().eq([
-            "model-foundry:logging/files@0.1.0",
-            "model-foundry:logging/gpu@0.1.0",
-            "model-foundry:logging/system@0.1.0",
-            "wasi:clocks/monotonic-clock@0.2.12",
+            "model-foundry:host/gpu@0.1.0",
+            "model-foundry:host/run-files@0.1.0",
+            "model-foundry:host/system@0.1.0",
             "wasi:clocks/wall-clock@0.2.12",
         ]),
         "{imports:?}"

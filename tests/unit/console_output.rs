@@ -2,18 +2,18 @@
 //! itself have the rest.
 
 use anyhow::Result;
-use model_foundry::{Event, Output, OutputParser, Value};
+use model_foundry::{Event, Field, MetricsLine, Output, OutputParser, Traceback, Value};
 use model_foundry_tests::Experiment;
 
 /// Each event as a line of text: `step 10 epoch 1 loss=2.5`, with `~` before an inferred step.
 fn shown(events: &[Event]) -> Vec<String> {
     let show = |event: &Event| match event {
-        Event::Metrics { step, step_inferred, epoch, metrics } => {
+        Event::Metrics(MetricsLine { step, step_inferred, epoch, metrics }) => {
             let mut text = format!("step {}{step}", if *step_inferred { "~" } else { "" });
             if let Some(epoch) = epoch {
                 text += &format!(" epoch {epoch}");
             }
-            for (name, value) in metrics {
+            for Field { name, value } in metrics {
                 text += &match value {
                     Value::Integer(integer) => format!(" {name}={integer}"),
                     Value::Float(float) => format!(" {name}={float:?}"),
@@ -22,7 +22,7 @@ fn shown(events: &[Event]) -> Vec<String> {
             }
             text
         }
-        Event::Error { error_type, error_message, .. } => format!("{error_type}: {error_message}"),
+        Event::Error(error) => format!("{}: {}", error.error_type, error.error_message),
     };
     events.iter().map(show).collect()
 }
@@ -142,11 +142,11 @@ ValueError: bad value: 3";
 #[test]
 fn a_python_traceback_is_one_error() -> Result<()> {
     let events = of_pieces([format!("{TRACEBACK}\n").as_bytes()])?;
-    let expected = Event::Error {
+    let expected = Event::Error(Traceback {
         error_type: "ValueError".into(),
         error_message: "bad value: 3".into(),
-        traceback: TRACEBACK.into(),
-    };
+        text: TRACEBACK.into(),
+    });
     assert_eq!(events, [expected]);
     Ok(())
 }
@@ -238,7 +238,7 @@ fn what_was_understood_is_logged() -> Result<()> {
     for event in of_pieces([text.as_bytes()])? {
         run.log_event(&event)?;
     }
-    run.keep_output(Output::Stdout, text.as_bytes())?;
+    run.write_output(Output::Stdout, text.as_bytes())?;
     run.finish_output()?;
 
     let metrics = experiment.records("metrics.jsonl");

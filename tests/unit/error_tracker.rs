@@ -4,7 +4,7 @@ use std::fmt;
 
 use anyhow::Result;
 use model_foundry::{ErrorTracker, LoggingConfig, RunReader, fields};
-use model_foundry_tests::{Experiment, START_TEXT};
+use model_foundry_tests::{Experiment, START, START_TEXT};
 use serde_json::json;
 
 /// An error of an optimizer, with or without a cause.
@@ -170,7 +170,7 @@ fn get_recent_errors() -> Result<()> {
 
     let messages: Vec<_> = recent.iter().map(|entry| entry.error_message.as_str()).collect();
     assert_eq!(messages, ["5", "4", "3"]);
-    assert_eq!(recent[0].timestamp, "2025-01-02T03:04:10.678901Z");
+    assert_eq!(recent[0].timestamp, Some(START + 5_000_000));
     assert_eq!(recent[0].traceback, "here");
     assert_eq!(recent[0].context, "{\"number\":5}");
     assert_eq!(errors.recent(0)?.len(), 0);

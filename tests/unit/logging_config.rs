@@ -126,7 +126,7 @@ fn validates_positive_integers() -> Result<()> {
         read(&json!({ field: 1 }).to_string(), Format::Json)?;
         for wrong in [json!(0), json!(-1), json!(1.5), json!("many"), json!(true)] {
             let message = violation(field, &wrong)?.message;
-            assert!(message.starts_with("must be a whole number above 0"), "{message}");
+            assert!(message.starts_with("must be a positive integer"), "{message}");
         }
     }
     Ok(())
@@ -202,7 +202,7 @@ fn violations_are_shown_with_field_value_and_rule() -> Result<()> {
     assert_eq!(
         error.to_string(),
         "train.json breaks 2 rules:\n  \
-         max_log_files = 0: must be a whole number above 0 (at most 4294967295)\n  \
+         max_log_files = 0: must be a positive integer (at most 4294967295)\n  \
          durability = \"sync\": must be one of buffered, immediate, synced; did you mean synced?"
     );
     Ok(())
@@ -219,7 +219,10 @@ fn an_unknown_field_is_told_with_the_nearest_known_one() -> Result<()> {
         assert_eq!(message, format!("is not a known field; did you mean `{meant}`?"));
     }
     let message = violation("zzz", &json!(1))?.message;
-    assert!(message.starts_with("is not a known field; known are console_level, "), "{message}");
+    assert!(
+        message.starts_with("is not a known field; the known fields are console_level, "),
+        "{message}"
+    );
     Ok(())
 }
 

@@ -133,8 +133,8 @@ fn damaged_lines_are_skipped_and_told() -> Result<()> {
 
     assert_eq!(statistics[0].statistics.count, 1);
     assert_eq!(damage.lines, 1);
-    let (file, line, _) = damage.first.expect("the first damaged line");
-    assert_eq!((file.as_str(), line), ("metrics.jsonl", 1));
+    let first = damage.first.expect("the first damaged line");
+    assert_eq!((first.file.as_str(), first.line), ("metrics.jsonl", 1));
     Ok(())
 }
 

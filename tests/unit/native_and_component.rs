@@ -4,10 +4,11 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use model_foundry::{
-    Clock, Column, Durability, Field, Kind, Level, LoggingConfig, ManualClock, NativeImports,
-    OnError, Run, TimedBlock, Value, fields,
+    Clock, Column, Durability, Field, Kind, Level, LoggingConfig, ManualClock, OnError, Run,
+    TimedBlock, Value, fields,
 };
-use model_foundry_guest::imports::{Imports as _, Part};
+use model_foundry_bench::native::NativeImports;
+use model_foundry_guest::imports::Imports as _;
 use model_foundry_guest::value::each;
 use model_foundry_guest::{errors, metrics, performance, structured};
 use model_foundry_tests::{ConsoleLines, START, without_wandb};
@@ -179,13 +180,21 @@ fn natively(config: &LoggingConfig, calls: &[Call]) -> Result<Outcome> {
     let folder = TempDir::new()?;
     let clock = ManualClock::at(START);
     let imports = NativeImports::open(folder.path(), Clock::Manual(clock.clone()), None)?;
-    let mut logger = structured::StructuredLogger::new(&imports, "trainer", config, context());
-    let part = Part { rank: None, rotated: 0 };
-    let mut metrics =
-        metrics::MetricsLogger::open(&imports, metrics::Options { attempt: 1, part, wandb: None })?;
+    // A change of the context makes a new logger, as the host does it.
+    let mut base = context();
+    let new_logger = |base: &[Field]| {
+        structured::StructuredLogger::new(&imports, "trainer", config, base.to_vec())
+    };
+    let mut logger = new_logger(&base);
+    let options = metrics::Options {
+        attempt: 1,
+        config: serde_json::to_string(config)?,
+        ..metrics::Options::default()
+    };
+    let mut metrics = metrics::MetricsLogger::open(&imports, &options)?;
     let mut performance = performance::PerformanceLogger::open(&imports, config)?;
     let mut errors = errors::ErrorTracker::open(&imports, config.max_errors_to_track, None)?;
-    let mut blocks: Vec<u64> = Vec::new();
+    let mut blocks: Vec<(String, u64)> = Vec::new();
     let (mut answers, mut console) = (Vec::new(), Vec::new());
     for call in calls {
         answers.push(match call.clone() {
@@ -197,25 +206,27 @@ fn natively(config: &LoggingConfig, calls: &[Call]) -> Result<Outcome> {
                 done(logger.log(time, level, &message, fields))
             }
             Call::UpdateContext(fields) => {
-                logger.update_context(fields);
+                for field in fields {
+                    match base.iter_mut().find(|known| known.name == field.name) {
+                        Some(known) => known.value = field.value,
+                        None => base.push(field),
+                    }
+                }
+                logger = new_logger(&base);
                 Ok(None)
             }
             Call::ClearContextField(name) => {
-                logger.clear_context_field(&name);
+                base.retain(|field| field.name != name);
+                logger = new_logger(&base);
                 Ok(None)
             }
             Call::Step { step, epoch, metrics: fields, inferred } => {
                 done(metrics.log_step(step, epoch, &fields, inferred))
             }
             Call::Row { columns, step, epoch, values } => {
-                let column = |(name, kind): &(&str, Kind)| metrics::Column {
-                    name: (*name).to_owned(),
-                    kind: match kind {
-                        Kind::Float => metrics::Kind::Float,
-                        Kind::Integer => metrics::Kind::Integer,
-                    },
-                };
-                let columns = metrics.columns(COLUMNS[columns].iter().map(column).collect());
+                let column =
+                    |(name, kind): &(&str, Kind)| Column { name: (*name).to_owned(), kind: *kind };
+                let columns = metrics.column_set(COLUMNS[columns].iter().map(column).collect());
                 let epoch = epoch.unwrap_or(f64::NAN);
                 done(columns.and_then(|columns| {
                     metrics.log_row(columns, imports.now(), step, epoch, &values)
@@ -224,11 +235,16 @@ fn natively(config: &LoggingConfig, calls: &[Call]) -> Result<Outcome> {
             Call::EpochSummary { epoch, summary } => {
                 done(metrics.log_epoch_summary(epoch, &summary))
             }
-            Call::Begin(name) => done(performance.begin(&name).map(|block| blocks.push(block))),
+            Call::Begin(name) => {
+                blocks.push((name, imports.monotonic()));
+                Ok(None)
+            }
             Call::End { .. } if blocks.is_empty() => Ok(None),
             Call::End { block, failed } => {
-                let block = blocks.remove(block % blocks.len());
-                Ok(performance.end(block, failed).ok().map(|finished| finished.seconds))
+                let (name, began) = blocks.remove(block % blocks.len());
+                let seconds = (imports.monotonic() - began) as f64 / 1e9;
+                let finished = performance.record(&name, seconds, failed);
+                Ok(finished.ok().map(|finished| finished.seconds))
             }
             Call::Record { name, seconds } => {
                 done(performance.record(&name, seconds, false).map(drop))
@@ -250,20 +266,20 @@ fn natively(config: &LoggingConfig, calls: &[Call]) -> Result<Outcome> {
             }
         });
     }
-    for block in blocks {
-        answers.push(Ok(performance.end(block, false).ok().map(|finished| finished.seconds)));
+    for (name, began) in blocks {
+        let seconds = (imports.monotonic() - began) as f64 / 1e9;
+        let finished = performance.record(&name, seconds, false);
+        answers.push(Ok(finished.ok().map(|finished| finished.seconds)));
     }
 
     let mut statistics = Vec::new();
-    for (name, of) in metrics.all_statistics()?.iter() {
-        let [p50, p95, p99] = [0.5, 0.95, 0.99].map(|fraction| of.percentile(fraction));
-        // Without a sample the component returns zeros.
-        let (min, max) = if of.count == 0 { (0.0, 0.0) } else { (of.min, of.max) };
-        let figures = [of.mean, min, max, of.std(), of.last, p50, p95, p99];
-        statistics.push(format!("{name} {} {figures:?}", of.count));
+    for metric in metrics.all_statistics()?.named() {
+        let of = metric.statistics;
+        let figures = [of.mean, of.min, of.max, of.std, of.last, of.p50, of.p95, of.p99];
+        statistics.push(format!("{} {} {figures:?}", metric.name, of.count));
     }
-    for (error_type, count) in errors.summary() {
-        statistics.push(format!("{error_type} {count}"));
+    for counted in errors.summary() {
+        statistics.push(format!("{} {}", counted.error_type, counted.count));
     }
     for entry in errors.recent(3) {
         statistics.push(format!("{} {}", entry.error_message, entry.context));
@@ -300,7 +316,8 @@ fn name() -> impl Strategy<Value = String> {
 }
 
 fn some_fields() -> impl Strategy<Value = Vec<Field>> {
-    prop::collection::vec((name(), value()), 0..6)
+    let field = (name(), value()).prop_map(|(name, value)| Field { name, value });
+    prop::collection::vec(field, 0..6)
 }
 
 fn number() -> impl Strategy<Value = f64> {

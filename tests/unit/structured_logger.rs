@@ -10,7 +10,7 @@ use serde_json::json;
 
 /// The names in a logger's base context.
 fn names(logger: &StructuredLogger) -> Vec<String> {
-    logger.context().into_iter().map(|(name, _)| name).collect()
+    logger.context().into_iter().map(|field| field.name).collect()
 }
 
 /// The short commit that the tests run in, or "unknown" outside a repository.

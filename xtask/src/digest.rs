@@ -1,5 +1,5 @@
-//! A digest of everything that the component is built from, committed beside it: a stale component fails
-//! an ordinary test, on machines without the WebAssembly target too.
+//! A digest of everything that the component is built from, committed next to it. With it an ordinary test
+//! detects a stale component, also on machines without the WebAssembly target.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,16 +10,16 @@ use sha2::{Digest as _, Sha256};
 
 use crate::root;
 
-/// Where the digest is committed.
+/// The path of the committed digest.
 pub(crate) fn committed() -> PathBuf {
     root().join("host/component/sources.sha256")
 }
 
-/// The digest of guest/, wit/, the toolchain, how the component is built and put together, and that part of
-/// the lock file.
+/// The digest of guest/, wit/, the toolchain, the code here that builds the component, and the locked
+/// packages that it is built from.
 pub(crate) fn of_sources() -> Result<String> {
     let mut files = BTreeSet::new();
-    for folder in ["guest", "wit"] {
+    for folder in ["guest", "types", "wit"] {
         collect(&root().join(folder), &mut files)?;
     }
     for file in ["rust-toolchain.toml", "xtask/src/component.rs", "xtask/src/entrance.rs"] {
@@ -29,10 +29,10 @@ pub(crate) fn of_sources() -> Result<String> {
     for file in files {
         let name = file.strip_prefix(root())?.to_string_lossy().replace('\\', "/");
         let content = fs::read_to_string(&file)
-            .with_context(|| format!("{} cannot be read", file.display()))?;
+            .with_context(|| format!("could not read {}", file.display()))?;
         hasher.update(name.as_bytes());
         hasher.update([0]);
-        // A checkout with other line endings builds the same.
+        // The line endings of a checkout do not change the build.
         hasher.update(content.replace("\r\n", "\n").as_bytes());
         hasher.update([0]);
     }
@@ -55,17 +55,23 @@ fn collect(folder: &Path, files: &mut BTreeSet<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// What xtask puts the component together with.
+/// The crates of this workspace that the component is built from: their folders and names.
+const CRATES: [(&str, &str); 3] = [
+    ("guest/component", "model-foundry-component"),
+    ("guest", "model-foundry-guest"),
+    ("types", "model-foundry-types"),
+];
+
+/// The crates with which xtask encodes the component.
 const ENCODERS: [&str; 3] = ["wasm-encoder", "wasmparser", "wit-component"];
 
-/// Name, version and checksum of every package that the component is built from and put together with.
+/// Name, version and checksum of every package that the component is built from and encoded with.
 fn locked_packages() -> Result<Vec<String>> {
     let lock: toml::Table = fs::read_to_string(root().join("Cargo.lock"))?.parse()?;
-    let manifest: toml::Table = fs::read_to_string(root().join("guest/Cargo.toml"))?.parse()?;
     let text = |value: Option<&toml::Value>| {
         value.and_then(toml::Value::as_str).unwrap_or_default().to_owned()
     };
-    // A package is named "name" in the lock file, or "name version" where there are several of it.
+    // The lock file names a package "name", or "name version" if there are several versions of it.
     let mut packages = BTreeMap::new();
     for package in lock.get("package").and_then(toml::Value::as_array).into_iter().flatten() {
         let (name, version) = (text(package.get("name")), text(package.get("version")));
@@ -76,25 +82,51 @@ fn locked_packages() -> Result<Vec<String>> {
         packages.insert(format!("{name} {version}"), (line.clone(), dependencies.clone()));
         packages.insert(name, (line, dependencies));
     }
-    let guest = &packages.get("model-foundry-guest").context("the guest is not locked")?.1;
-    let xtask = &packages.get("xtask").context("xtask is not locked")?.1;
-    // What only its tests need is in the lock file too, and no part of the component.
-    let own = manifest.get("dependencies").and_then(toml::Value::as_table);
-    let own: Vec<&str> = own.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
-    let is_in = |names: &[&str], dependency: &str| {
-        names.contains(&dependency.split(' ').next().unwrap_or_default())
-    };
-    let mut waiting: Vec<&String> = guest.iter().filter(|name| is_in(&own, name)).collect();
-    waiting.extend(xtask.iter().filter(|name| is_in(&ENCODERS, name)));
+    let locked = |name: &str| packages.get(name).with_context(|| format!("{name} is not locked"));
+    // The lock file also has dependencies of these crates that are only for tests or for other features.
+    let mut waiting = Vec::new();
+    for (folder, name) in CRATES {
+        let own = dependencies(&root().join(folder).join("Cargo.toml"))?;
+        waiting.extend(locked(name)?.1.iter().filter(|dependency| is_in(&own, dependency)));
+    }
+    waiting.extend(locked("xtask")?.1.iter().filter(|dependency| is_in(&ENCODERS, dependency)));
     let mut found = BTreeSet::new();
     while let Some(name) = waiting.pop() {
-        let (line, dependencies) =
-            packages.get(name).with_context(|| format!("{name} is not locked"))?;
+        // The workspace's own crates are listed above.
+        if CRATES.iter().any(|(_, own)| own == name) {
+            continue;
+        }
+        let (line, dependencies) = locked(name)?;
         if found.insert(line.clone()) {
             waiting.extend(dependencies);
         }
     }
     Ok(found.into_iter().collect())
+}
+
+/// Whether a dependency of the lock file, "name" or "name version", is one of these.
+fn is_in(names: &[impl AsRef<str>], dependency: &str) -> bool {
+    let name = dependency.split(' ').next().unwrap_or_default();
+    names.iter().any(|known| known.as_ref() == name)
+}
+
+/// The dependencies that a manifest names for WebAssembly, without the optional ones.
+fn dependencies(manifest: &Path) -> Result<Vec<String>> {
+    let manifest: toml::Table = fs::read_to_string(manifest)
+        .with_context(|| format!("cannot read {}", manifest.display()))?
+        .parse()?;
+    let targets = manifest.get("target").and_then(toml::Value::as_table);
+    let tables = targets.into_iter().flatten().filter_map(|(_, target)| target.get("dependencies"));
+    let tables = manifest.get("dependencies").into_iter().chain(tables);
+    let is_optional = |dependency: &toml::Value| {
+        dependency.get("optional").and_then(toml::Value::as_bool).unwrap_or_default()
+    };
+    Ok(tables
+        .filter_map(toml::Value::as_table)
+        .flatten()
+        .filter(|(_, dependency)| !is_optional(dependency))
+        .map(|(name, _)| name.clone())
+        .collect())
 }
 
 #[cfg(test)]
@@ -107,8 +139,7 @@ mod tests {
         assert_eq!(
             known.trim(),
             of_sources().unwrap(),
-            "guest/, wit/ or their dependencies changed: run `cargo xtask component` and commit \
-             host/component/"
+            "the sources of the component changed; run `cargo xtask component` and commit host/component/"
         );
     }
 }

@@ -1,18 +1,20 @@
 //! The workspace's own commands.
 //!
 //!     cargo xtask component [--check]   build the logging component, or compare the committed one
-//!     cargo xtask test                  every test there is
-//!     cargo xtask venv                  the virtual environment of the tests, for `cargo test` by itself
-//!     cargo xtask ci                    what has to pass before a change lands
+//!     cargo xtask test                  run every test
+//!     cargo xtask venv                  make the virtual environment of the tests, for `cargo test` by itself
+//!     cargo xtask ci                    run every check that a change must pass, and every test
 
+mod checks;
 mod component;
 mod digest;
 mod entrance;
 mod python;
 mod test;
+mod tools;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, Subcommand};
@@ -28,7 +30,7 @@ struct Arguments {
 enum Task {
     /// Build guest/ into host/component/model-foundry-logging.wasm
     Component {
-        /// Build it aside and fail if the committed one differs
+        /// Write nothing; fail if the committed component differs
         #[arg(long)]
         check: bool,
     },
@@ -36,21 +38,23 @@ enum Task {
     Test(test::Options),
     /// Make the virtual environment that the tests use, in target/python/venv
     Venv,
-    /// Run formatting, lints, the component's check and every test
+    /// Run every check that a change must pass, and every test
     Ci,
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
         Task::Component { check } => component::component(check),
         Task::Test(options) => test::test(&options),
-        Task::Venv => python::environment().map(drop),
-        Task::Ci => {
-            run(cargo().args(["fmt", "--all", "--check"]))?;
-            let clippy = ["clippy", "--locked", "--workspace", "--all-targets"];
-            run(cargo().args(clippy).args(["--", "-D", "warnings"]))?;
-            component::component(true)?;
-            test::test(&test::Options::default())
+        Task::Venv => python::test_environment().map(drop),
+        Task::Ci => checks::ci(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without the backtrace that anyhow adds when RUST_BACKTRACE is set.
+            eprintln!("xtask: error: {error:#}");
+            ExitCode::FAILURE
         }
     }
 }
@@ -60,14 +64,14 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
 }
 
-/// Cargo, in the root of the workspace.
+/// Cargo, started in the workspace's root.
 fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(root());
     cargo
 }
 
-/// Run a command, say which, and fail if it fails.
+/// Print a command and run it; an exit code other than 0 is an error.
 fn run(command: &mut Command) -> Result<()> {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let line = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");

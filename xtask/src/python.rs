@@ -1,5 +1,5 @@
-//! `cargo xtask test` for the Python package: a virtual environment under target/ that has the package,
-//! where its tests and doctests run and its types are checked.
+//! The Python package's part of `cargo xtask test`: its tests and doctests run, and its types are checked,
+//! in a virtual environment under target/.
 
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 use std::ffi::OsStr;
@@ -47,14 +47,21 @@ pub(crate) fn packages(folder: &Path) -> Result<PathBuf> {
 
 fn command(python: &Path, folder: &Path) -> Command {
     let mut command = Command::new(python);
-    // Test only what is installed.
+    // These could make Python import something other than the installed package.
     command.current_dir(folder).env_remove("PYTHONPATH").env_remove("PYTHONHOME");
     command
 }
 
+/// The interpreter of the environment in which the package is tested, with everything that the tests need.
+pub(crate) fn test_environment() -> Result<PathBuf> {
+    let python = environment(&root().join("target/python/venv"))?;
+    pip(&python, &root().join("bindings/python/tests/requirements.txt"))?;
+    Ok(python)
+}
+
 /// The interpreter of a virtual environment.
 fn interpreter(environment: &Path) -> PathBuf {
-    environment.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" })
+    programs(environment).join("python")
 }
 
 /// Where an interpreter's packages are installed.
@@ -68,28 +75,35 @@ fn site_packages(python: &Path) -> Result<PathBuf> {
     Ok(String::from_utf8(output.stdout)?.into())
 }
 
-/// The environment's interpreter. The environment is made if it is missing, and has all that the tests need.
-pub(crate) fn environment() -> Result<PathBuf> {
-    let folder = root().join("target/python/venv");
-    let python = interpreter(&folder);
+/// The interpreter of the virtual environment in `folder`, which is created if it is missing.
+pub(crate) fn environment(folder: &Path) -> Result<PathBuf> {
+    let python = interpreter(folder);
     if !python.exists() {
         let system = std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
-        run(Command::new(system).args(["-m", "venv"]).arg(&folder)).context(
-            "cannot make a virtual environment: install Python 3.10 or later with venv (apt-get install \
-             python3-venv), or name another interpreter than python3 in PYTHON",
+        run(Command::new(system).args(["-m", "venv"]).arg(folder)).context(
+            "could not create a virtual environment; install Python 3.10 or later with venv \
+             (apt-get install python3-venv), or set PYTHON to an interpreter that has it",
         )?;
     }
-    let requirements = root().join("bindings/python/tests/requirements.txt");
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"];
-    run(Command::new(&python).args(pip).arg(requirements))?;
     Ok(python)
 }
 
-/// Put the package into the environment as a wheel would.
+/// The folder of a virtual environment's programs.
+pub(crate) fn programs(folder: &Path) -> PathBuf {
+    folder.join("bin")
+}
+
+/// Install what a requirements file lists.
+pub(crate) fn pip(python: &Path, requirements: &Path) -> Result<()> {
+    let arguments = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"];
+    run(Command::new(python).args(arguments).arg(requirements))
+}
+
+/// Install the package the way a wheel would, with the library from the workspace's own build.
 ///
-/// This copies the library of the workspace's own build. maturin would build one package only, for which cargo
-/// selects other features of shared dependencies: it would compile wasmtime again, which takes longer than
-/// all tests together.
+/// maturin would build this package by itself. Cargo would then choose other features for shared
+/// dependencies than it does for the whole workspace, and compile wasmtime a second time, which takes
+/// longer than all tests.
 fn install(package: &Path, python: &Path) -> Result<()> {
     let features = ["--features", "model-foundry-python/trap-for-tests"];
     run(cargo().args(["build", "--locked", "--workspace", "--lib"]).args(features))?;
@@ -103,19 +117,18 @@ fn install(package: &Path, python: &Path) -> Result<()> {
         fs::remove_dir_all(&installed)?;
     }
     copy(&package.join("python/model_foundry"), &installed)?;
-    let native = if cfg!(windows) { "_native.pyd" } else { "_native.abi3.so" };
-    fs::copy(&library, installed.join(native))
-        .with_context(|| format!("cannot copy {}", library.display()))?;
+    fs::copy(&library, installed.join("_native.abi3.so"))
+        .with_context(|| format!("could not copy {}", library.display()))?;
     Ok(())
 }
 
-/// Copy a folder's sources, without what a build or an interpreter left among them.
+/// Copy a folder's sources, without libraries and caches that a build or an interpreter left among them.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default();
-        let is_built = path.extension().is_some_and(|ending| ending == "so" || ending == "pyd");
+        let is_built = path.extension().is_some_and(|extension| extension == "so");
         if path.is_dir() && name != OsStr::new("__pycache__") {
             copy(&path, &to.join(name))?;
         } else if path.is_file() && !is_built {

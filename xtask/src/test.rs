@@ -1,15 +1,16 @@
-//! `cargo xtask test`: run every test.
+//! `cargo xtask test`: every test.
 
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
+use crate::checks::timed;
 use crate::{cargo, python, root, run};
 
-/// Names the folder of frameworks where `--python-path` does not.
+/// Names the folder of frameworks if `--python-path` does not.
 const FRAMEWORKS: &str = "MODEL_FOUNDRY_FRAMEWORKS";
 
-/// What `cargo xtask test` takes.
+/// The options of `cargo xtask test`.
 #[derive(Default, clap::Args)]
 pub(crate) struct Options {
     /// Also test the Python package with PyTorch, Lightning and Transformers
@@ -22,7 +23,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Where the frameworks are, if the tests are to run with them.
+    /// The folder of the frameworks, if the tests run with them.
     fn frameworks(&self) -> Result<Option<PathBuf>> {
         if !self.frameworks {
             return Ok(None);
@@ -39,15 +40,24 @@ impl Options {
     }
 }
 
-/// Run every test: the workspace's, the Python package's, and the fuzz targets over their corpus. The fuzz
-/// targets are a workspace of their own.
+/// Run every test: the workspace's, the Python package's, and the fuzz targets over their corpus.
 pub(crate) fn test(options: &Options) -> Result<()> {
-    // First, because the workspace's tests take minutes.
+    // Before the workspace's tests, which take minutes.
     let frameworks = options.frameworks()?;
-    // Before the workspace's tests, which use wandb from the environment.
-    let python = python::environment()?;
-    run(cargo().args(["test", "--locked", "--workspace"]))?;
-    python::test(&python, frameworks.as_deref())?;
+    // The workspace's tests use wandb from this environment.
+    let python = python::test_environment()?;
+    timed("tests", workspace)?;
+    timed("python", || python::test(&python, frameworks.as_deref()))?;
+    timed("fuzz", fuzz_targets)
+}
+
+fn workspace() -> Result<()> {
+    run(cargo().args(["test", "--locked", "--workspace"]))
+}
+
+/// The fuzz targets are a workspace of their own, with other profiles: they get a target directory of their
+/// own.
+fn fuzz_targets() -> Result<()> {
     run(cargo()
         .args(["test", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--target-dir"])
         .arg(root().join("target/fuzz-tests")))

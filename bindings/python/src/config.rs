@@ -1,6 +1,6 @@
 //! The logging configuration, checked by the component.
 
-use model_foundry::{ConfigReader, Error, Format, LoggingConfig};
+use model_foundry::{ConfigReader, Error, Format};
 use pyo3::prelude::*;
 
 use crate::errors::raised;
@@ -17,7 +17,7 @@ pub(crate) fn reader() -> model_foundry::Result<ConfigReader> {
 /// The default logging configuration as JSON.
 #[pyfunction]
 pub(crate) fn default_logging_config(py: Python<'_>) -> PyResult<String> {
-    outside(py, || reader()?.render(&LoggingConfig::default(), Format::Json)).map_err(raised)
+    outside(py, || reader()?.defaults(Format::Json)).map_err(raised)
 }
 
 /// Check a logging configuration in JSON. Returns it as JSON with all defaults filled in, or every violation.
@@ -34,8 +34,8 @@ pub(crate) fn check_logging_config(
     match read {
         Ok(whole) => Ok((Some(whole), Vec::new())),
         Err(Error::Config { violations, .. }) => {
-            let told = violations.into_iter().map(|found| (found.field, found.message));
-            Ok((None, told.collect()))
+            let pairs = violations.into_iter().map(|found| (found.field, found.message));
+            Ok((None, pairs.collect()))
         }
         Err(error) => Err(raised(error)),
     }

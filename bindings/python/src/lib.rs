@@ -3,12 +3,12 @@
 //! It is private to the package. The package's Python modules are the public interface.
 
 mod config;
-mod detached;
 mod errors;
 mod fork;
 mod loggers;
 mod metrics;
 mod run;
+mod standalone;
 #[cfg(feature = "trap-for-tests")]
 mod traps;
 mod values;
@@ -20,8 +20,6 @@ mod native {
     #[pymodule_export]
     use crate::config::{check_logging_config, default_logging_config};
     #[pymodule_export]
-    use crate::detached::{finished, format, memory, statistics, surroundings, timing_report};
-    #[pymodule_export]
     use crate::fork::{after_fork_in_child, after_fork_in_parent, before_fork};
     #[pymodule_export]
     use crate::loggers::{
@@ -32,6 +30,8 @@ mod native {
     use crate::metrics::{Metrics, history, read_statistics};
     #[pymodule_export]
     use crate::run::OpenRun;
+    #[pymodule_export]
+    use crate::standalone::{finished, format, memory, statistics, surroundings, timing_report};
     #[cfg(feature = "trap-for-tests")]
     #[pymodule_export]
     use crate::traps::_trap;

@@ -1,11 +1,11 @@
 //! The performance logger and the error tracker of a run.
 
-use model_foundry::ErrorEntry;
+use model_foundry::{ErrorEntry, rfc3339};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::detached::sample_to_python;
 use crate::run::OpenRun;
+use crate::standalone::sample_to_python;
 use crate::values::fields;
 
 /// Record a block's duration in performance.jsonl. Returns its log message; None if it could not be written.
@@ -69,7 +69,7 @@ pub(crate) fn recent_errors<'py>(
     let recent = run.with(py, |run| run.errors().recent(count))?;
     let entry = |entry: ErrorEntry| {
         let dict = PyDict::new(py);
-        dict.set_item("timestamp", entry.timestamp)?;
+        dict.set_item("timestamp", entry.timestamp.map(rfc3339).unwrap_or_default())?;
         dict.set_item("error_type", entry.error_type)?;
         dict.set_item("error_message", entry.error_message)?;
         dict.set_item("traceback", entry.traceback)?;

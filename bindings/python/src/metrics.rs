@@ -17,14 +17,8 @@ use crate::fork::{generation, lock, outside};
 use crate::run::OpenRun;
 use crate::values::{fields, is_plain, scalar};
 
-/// Number of metrics up to which a step is logged as a row.
-const WIDEST: usize = 32;
-
 /// Maximum number of cached layouts. A cache does not help a trainer that logs new names at every step.
 const MOST_LAYOUTS: usize = 32;
-
-/// A float represents every integer up to this one, 2^53.
-const EXACT: i64 = 1 << 53;
 
 /// Logs the metrics of steps. The public class is a subclass.
 #[pyclass(frozen, subclass, name = "Metrics", module = "model_foundry._native")]
@@ -51,15 +45,16 @@ struct Layout {
 /// A step's metrics as a row.
 struct Row {
     /// The names' addresses. Comparing them is enough to find the layout of names that were seen before.
-    names: [usize; WIDEST],
-    values: [f64; WIDEST],
+    names: [usize; Column::WIDEST],
+    values: [f64; Column::WIDEST],
     /// A bit for each value that is an integer.
     integers: u32,
     width: usize,
 }
 
 impl Row {
-    const EMPTY: Self = Self { names: [0; WIDEST], values: [0.0; WIDEST], integers: 0, width: 0 };
+    const EMPTY: Self =
+        Self { names: [0; Column::WIDEST], values: [0.0; Column::WIDEST], integers: 0, width: 0 };
 
     /// Read a step's metrics as numbers. With `run` this may run the code of values, which may change the dict.
     #[inline]
@@ -77,7 +72,7 @@ impl Row {
             let (name, value) = unsafe {
                 (Borrowed::from_ptr(metrics.py(), name), Borrowed::from_ptr(metrics.py(), value))
             };
-            if !name.is_exact_instance_of::<PyString>() || self.width == WIDEST {
+            if !name.is_exact_instance_of::<PyString>() || self.width == Column::WIDEST {
                 return Read::NoRow;
             }
             self.names[self.width] = name.as_ptr() as usize;
@@ -117,7 +112,9 @@ fn plain_number(value: &Bound<'_, PyAny>) -> Option<(f64, bool)> {
     }
     if let Ok(integer) = value.cast_exact::<PyInt>() {
         let integer: i64 = integer.extract().ok()?;
-        return (-EXACT..=EXACT).contains(&integer).then_some((integer as f64, true));
+        return (-Column::EXACT..=Column::EXACT)
+            .contains(&integer)
+            .then_some((integer as f64, true));
     }
     // A subclass of float, such as numpy.float64.
     value.cast::<PyFloat>().ok().map(|float| (float.value(), false))
@@ -389,7 +386,7 @@ pub(crate) fn read_statistics(
     folder: std::path::PathBuf,
     name: String,
 ) -> PyResult<(u64, f64, f64, f64, f64)> {
-    let query = Query { first_step: None, last_step: None, summaries: false, all_attempts: false };
+    let query = Query::default();
     let read = outside(py, || {
         crate::fork::runtime()?;
         let (found, _) = RunReader::open(folder)?.statistics(query, &[name])?;
@@ -418,7 +415,7 @@ fn step_of(step: &Bound<'_, PyAny>) -> PyResult<u64> {
     let whole = step
         .extract::<f64>()
         .ok()
-        .filter(|step| step.fract() == 0.0 && (0.0..=EXACT as f64).contains(step));
+        .filter(|step| step.fract() == 0.0 && (0.0..=Column::EXACT as f64).contains(step));
     whole.map(|step| step as u64).ok_or_else(|| {
         PyValueError::new_err(format!(
             "`step` must be a non-negative integer, got {}",

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use model_foundry::{
-    Error, ExperimentConfig, Format, Heritage, Level, Run, RunBuilder, Status, StructuredLogger,
+    Error, ExperimentConfig, ForkState, Format, Level, Run, RunBuilder, Status, StructuredLogger,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -18,7 +18,7 @@ use crate::values::fields;
 /// A run. It ends when it is finished, or when the last logger that holds it is dropped.
 #[pyclass(frozen, weakref, name = "Run", module = "model_foundry._native")]
 pub(crate) struct OpenRun {
-    heritage: Heritage,
+    fork_state: ForkState,
     failed: AtomicBool,
     ended: AtomicBool,
     open: Mutex<Option<Open>>,
@@ -59,7 +59,7 @@ impl OpenRun {
                 if self.ended.load(Ordering::Relaxed) {
                     return Err(Error::Invalid("the run has ended: open another".into()));
                 }
-                let run = self.heritage.open(&runtime()?)?;
+                let run = self.fork_state.open(&runtime()?)?;
                 Ok(open.insert(Open { generation: now, run, loggers: Vec::new() }))
             }
         }
@@ -73,8 +73,8 @@ impl OpenRun {
         }
         let logger = open.run.logger(name);
         // Python holds the context, and passes it with each record.
-        for (field, _) in logger.context() {
-            logger.clear_context_field(&field);
+        for field in logger.context() {
+            logger.clear_context_field(&field.name);
         }
         open.loggers.push(logger.clone());
         Ok(logger)
@@ -96,7 +96,7 @@ impl Open {
     /// Leave a parent's run to the parent: release nothing that it opened.
     fn abandon(self) {
         std::mem::forget(self.loggers);
-        self.run.abandon();
+        self.run.forget_parent();
     }
 }
 
@@ -121,10 +121,10 @@ impl OpenRun {
             builder.open()
         });
         let run = opened.map_err(raised)?;
-        let heritage = run.heritage();
+        let fork_state = run.fork_state();
         let open = Open { generation: generation(), run, loggers: Vec::new() };
         Ok(Self {
-            heritage,
+            fork_state,
             failed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             open: Mutex::new(Some(open)),

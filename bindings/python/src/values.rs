@@ -1,8 +1,6 @@
 //! Conversion of Python values to the values of fields and metrics.
 
 use model_foundry::{Field, Value};
-use model_foundry_guest::json::{non_finite_name, write_float, write_integer, write_string};
-use model_foundry_guest::line_buffer::LineBuffer;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString, PyTuple};
@@ -14,7 +12,7 @@ const DEEPEST: usize = 64;
 pub(crate) fn fields(mapping: &Bound<'_, PyAny>) -> PyResult<Vec<Field>> {
     let mut fields = Vec::new();
     each_item(mapping, &mut |name, value| {
-        fields.push((text(name), value_of(value)));
+        fields.push(Field { name: text(name), value: value_of(value) });
     })?;
     Ok(fields)
 }
@@ -54,9 +52,9 @@ pub(crate) fn value_of(value: &Bound<'_, PyAny>) -> Value {
 /// A value as JSON.
 #[pyfunction]
 pub(crate) fn to_json(value: &Bound<'_, PyAny>) -> String {
-    let mut json = LineBuffer::new();
+    let mut json = String::new();
     write(&mut json, value, &mut Vec::new());
-    json.into()
+    json
 }
 
 /// The Python value of a scalar of NumPy, PyTorch or JAX. None for an array of several elements.
@@ -119,7 +117,7 @@ fn each_item(
 
 /// Write a value as JSON. `around` has the addresses of the lists and objects that contain it: one that
 /// contains itself becomes its text there.
-fn write(json: &mut LineBuffer, value: &Bound<'_, PyAny>, around: &mut Vec<usize>) {
+fn write(json: &mut String, value: &Bound<'_, PyAny>, around: &mut Vec<usize>) {
     let is_object = is_mapping(value);
     if is_object || value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>() {
         let identity = value.as_ptr() as usize;
@@ -143,14 +141,31 @@ fn write(json: &mut LineBuffer, value: &Bound<'_, PyAny>, around: &mut Vec<usize
     match value_of(value) {
         Value::Null => json.push_str("null"),
         Value::Boolean(boolean) => json.push_str(if boolean { "true" } else { "false" }),
-        Value::Integer(integer) => write_integer(json, integer),
-        Value::Float(float) => match non_finite_name(float) {
-            None => write_float(json, float),
-            // `non_finite` names only the numbers that are a record's own values, not nested ones.
-            Some(name) => write_string(json, name),
+        Value::Integer(integer) => json.push_str(&integer.to_string()),
+        Value::Float(float) => match serde_json::Number::from_f64(float) {
+            Some(number) => json.push_str(&number.to_string()),
+            // Only the numbers of a record itself are listed under `non_finite`.
+            None => write_string(json, non_finite_name(float)),
         },
         Value::Text(text) => write_string(json, &text),
         Value::Json(text) => json.push_str(&text),
+    }
+}
+
+/// Write text as a JSON string.
+fn write_string(json: &mut String, text: &str) {
+    // Writing text into memory cannot fail.
+    json.push_str(&serde_json::to_string(text).unwrap_or_default());
+}
+
+/// The name of NaN or an infinity, as Python's json module writes it.
+fn non_finite_name(float: f64) -> &'static str {
+    if float.is_nan() {
+        "NaN"
+    } else if float > 0.0 {
+        "Infinity"
+    } else {
+        "-Infinity"
     }
 }
 
@@ -159,7 +174,7 @@ fn is_mapping(value: &Bound<'_, PyAny>) -> bool {
 }
 
 fn write_object(
-    json: &mut LineBuffer,
+    json: &mut String,
     value: &Bound<'_, PyAny>,
     around: &mut Vec<usize>,
 ) -> PyResult<()> {
@@ -178,7 +193,7 @@ fn write_object(
 }
 
 fn write_array(
-    json: &mut LineBuffer,
+    json: &mut String,
     value: &Bound<'_, PyAny>,
     around: &mut Vec<usize>,
 ) -> PyResult<()> {

@@ -1,20 +1,22 @@
-//! From a document to a configuration, or to everything that is wrong with it.
+//! From a document to a configuration, or to all of its violations.
 
 use serde_json::{Map, Value};
 
-use super::field::nearest;
-use super::{FIELDS, Format, LoggingConfig, Violation, read};
+use model_foundry_types::document;
+
+use super::field::{self, nearest};
+use super::{LoggingConfig, Violation};
 
 /// The section of an experiment configuration that is the logging configuration.
 pub(super) const LOGGING: &str = "logging";
 
-/// The other keys by which an experiment configuration is known. None is a field of [`LoggingConfig`].
+/// The other keys that identify an experiment configuration. None is a field of [`LoggingConfig`].
 const EXPERIMENT: [&str; 6] =
     ["experiment_name", "data", "tokenizer", "model", "training", "random_seed"];
 
 /// A document whose logging configuration has no violation.
 pub(super) struct Document {
-    /// The logging configuration, with the defaults where the document has nothing.
+    /// The logging configuration, the defaults filled in.
     pub(super) config: LoggingConfig,
     /// The experiment configuration as it was; empty for a plain logging configuration.
     pub(super) sections: Map<String, Value>,
@@ -22,8 +24,8 @@ pub(super) struct Document {
 
 impl Document {
     /// Read and check a text.
-    pub(super) fn read(text: &str, format: Format) -> Result<Self, Vec<Violation>> {
-        let document = read::read(text, format).map_err(|violation| vec![violation])?;
+    pub(super) fn read(text: &str) -> Result<Self, Vec<Violation>> {
+        let document = document::json(text).map_err(|violation| vec![violation])?;
         let sections = object(&document, "")?;
         if !sections.keys().any(|key| key == LOGGING || EXPERIMENT.contains(&key.as_str())) {
             return Ok(Self { config: check(sections, "")?, sections: Map::new() });
@@ -36,7 +38,7 @@ impl Document {
     }
 }
 
-/// The keys and values of what must have some.
+/// The keys and values of a value that must be an object.
 fn object<'v>(value: &'v Value, field: &str) -> Result<&'v Map<String, Value>, Vec<Violation>> {
     value.as_object().ok_or_else(|| {
         vec![Violation {
@@ -52,14 +54,11 @@ fn check(fields: &Map<String, Value>, prefix: &str) -> Result<LoggingConfig, Vec
     let mut config = LoggingConfig::default();
     let mut violations = Vec::new();
     for (name, found) in fields {
-        let message = match FIELDS.iter().find(|field| field.name == name) {
-            Some(field) => {
-                let setting = (field.setting)(&mut config);
-                if setting.set(found) {
-                    continue;
-                }
-                setting.rule().message(found)
-            }
+        let message = match LoggingConfig::FIELDS.iter().find(|field| field.name == name) {
+            Some(field) => match field::set((field.of)(&mut config), found) {
+                Ok(()) => continue,
+                Err(rule) => rule.message(found),
+            },
             None => unknown(name),
         };
         let (field, value) = (format!("{prefix}{name}"), found.to_string());
@@ -68,11 +67,11 @@ fn check(fields: &Map<String, Value>, prefix: &str) -> Result<LoggingConfig, Vec
     if violations.is_empty() { Ok(config) } else { Err(violations) }
 }
 
-/// What to say of a key that is no field.
+/// The message for a key that is not a field.
 fn unknown(name: &str) -> String {
-    let known: Vec<&'static str> = FIELDS.iter().map(|field| field.name).collect();
+    let known: Vec<&'static str> = LoggingConfig::FIELDS.iter().map(|field| field.name).collect();
     match nearest(name, &known) {
         Some(meant) => format!("is not a known field; did you mean `{meant}`?"),
-        None => format!("is not a known field; known are {}", known.join(", ")),
+        None => format!("is not a known field; the known fields are {}", known.join(", ")),
     }
 }

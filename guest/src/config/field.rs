@@ -2,27 +2,50 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Durability, LoggingConfig};
-use crate::level::Level;
+use super::Durability;
+use crate::Level;
+use model_foundry_types::FieldMut;
 
-/// One field of the configuration.
-pub(super) struct Field {
-    /// The key in a document.
-    pub(super) name: &'static str,
-    /// What it means, in one sentence.
-    pub(super) description: &'static str,
-    /// The field in a configuration.
-    pub(super) setting: fn(&mut LoggingConfig) -> &mut dyn Setting,
+/// A field's value as JSON.
+pub(super) fn value(field: &FieldMut<'_>) -> Value {
+    match field {
+        FieldMut::Level(level) => level.name().into(),
+        FieldMut::Durability(durability) => durability.name().into(),
+        FieldMut::Flag(flag) => (**flag).into(),
+        FieldMut::Count(count) => (**count).into(),
+    }
 }
 
-/// A value that a field can have.
-pub(super) trait Setting {
-    /// The value as JSON.
-    fn value(&self) -> Value;
-    /// Take a value from a document; false, and nothing changes, where it is not allowed.
-    fn set(&mut self, found: &Value) -> bool;
-    /// What is allowed.
-    fn rule(&self) -> Rule;
+/// What a field allows.
+pub(super) fn rule(field: &FieldMut<'_>) -> Rule {
+    match field {
+        FieldMut::Level(_) => Rule::OneOf(Level::ALL.map(Level::name).to_vec()),
+        FieldMut::Durability(_) => Rule::OneOf(Durability::ALL.map(Durability::name).to_vec()),
+        FieldMut::Flag(_) => Rule::Flag,
+        FieldMut::Count(_) => Rule::Count,
+    }
+}
+
+/// Set a field to a value from a document. If the value is not allowed the field stays as it is, and its rule is
+/// returned.
+pub(super) fn set(field: FieldMut<'_>, found: &Value) -> Result<(), Rule> {
+    let rule = rule(&field);
+    let set = match field {
+        FieldMut::Level(level) => {
+            let known = Level::ALL.into_iter().find(|known| found == known.name());
+            known.map(|known| *level = known)
+        }
+        FieldMut::Durability(durability) => {
+            let known = Durability::ALL.into_iter().find(|known| found == known.name());
+            known.map(|known| *durability = known)
+        }
+        FieldMut::Flag(flag) => found.as_bool().map(|found| *flag = found),
+        FieldMut::Count(count) => {
+            let found = found.as_u64().and_then(|found| u32::try_from(found).ok());
+            found.filter(|found| *found > 0).map(|found| *count = found)
+        }
+    };
+    set.ok_or(rule)
 }
 
 /// What a field allows.
@@ -31,17 +54,17 @@ pub(super) enum Rule {
     OneOf(Vec<&'static str>),
     /// A boolean; nothing else counts as one.
     Flag,
-    /// A whole number from 1 to [`u32::MAX`], written as one.
+    /// An integer from 1 to [`u32::MAX`], written without a decimal point.
     Count,
 }
 
 impl Rule {
-    /// What is allowed, and what `found` was perhaps meant to be.
+    /// What is allowed, and what `found` may have been meant to be.
     pub(super) fn message(&self, found: &Value) -> String {
         let allowed = match self {
             Self::OneOf(names) => format!("must be one of {}", names.join(", ")),
             Self::Flag => "must be true or false".to_owned(),
-            Self::Count => format!("must be a whole number above 0 (at most {})", u32::MAX),
+            Self::Count => format!("must be a positive integer (at most {})", u32::MAX),
         };
         match self.meant(found) {
             Some(meant) => format!("{allowed}; did you mean {meant}?"),
@@ -49,7 +72,7 @@ impl Rule {
         }
     }
 
-    /// What is allowed, in the words of JSON Schema.
+    /// What is allowed, as JSON Schema.
     pub(super) fn schema(&self) -> Map<String, Value> {
         let keywords = match self {
             Self::OneOf(names) => json!({ "type": "string", "enum": names }),
@@ -59,7 +82,7 @@ impl Rule {
         keywords.as_object().cloned().unwrap_or_default()
     }
 
-    /// The allowed value nearest to one that is not allowed, if any is near.
+    /// The allowed value nearest to a value that is not allowed, if any is near.
     fn meant(&self, found: &Value) -> Option<String> {
         match self {
             Self::OneOf(names) => nearest(found.as_str()?, names).map(str::to_owned),
@@ -73,18 +96,18 @@ impl Rule {
     }
 }
 
-/// The name most like `text`, if any is like it. Case does not count, and `-` is `_`.
+/// The name most similar to `text`, if any is similar. Case is ignored, and `-` counts as `_`.
 pub(super) fn nearest(text: &str, names: &[&'static str]) -> Option<&'static str> {
-    /// 1 is the same text. Below this a suggestion is more often wrong than right.
+    /// The least similarity of a suggestion; 1 is the same text. Below this, suggestions are mostly wrong.
     const ALIKE: f64 = 0.5;
-    /// Twice the longest name; the measures' cost grows with the length.
+    /// Twice the longest name. The measures' cost grows with the length.
     const LONGEST: usize = 70;
     if text.len() > LONGEST {
         return None;
     }
     let plain = |text: &str| text.to_lowercase().replace('-', "_");
     let text = plain(text);
-    // Swapped letters are near in the one measure, left out words in the other.
+    // One measure tolerates swapped letters, the other omitted words.
     let alike = |name: &str| {
         let name = plain(name);
         strsim::normalized_damerau_levenshtein(&text, &name)
@@ -96,70 +119,4 @@ pub(super) fn nearest(text: &str, names: &[&'static str]) -> Option<&'static str
         .filter(|(alike, _)| *alike >= ALIKE)
         .max_by(|(left, _), (right, _)| left.total_cmp(right))
         .map(|(_, name)| name)
-}
-
-/// A value that is one of a few names.
-trait Choice: Copy + 'static {
-    const ALL: &'static [Self];
-    fn name(self) -> &'static str;
-}
-
-impl Choice for Level {
-    const ALL: &'static [Self] = &Self::ALL;
-
-    fn name(self) -> &'static str {
-        Self::name(self)
-    }
-}
-
-impl Choice for Durability {
-    const ALL: &'static [Self] = &Self::ALL;
-
-    fn name(self) -> &'static str {
-        Self::name(self)
-    }
-}
-
-impl<T: Choice> Setting for T {
-    fn value(&self) -> Value {
-        self.name().into()
-    }
-
-    fn set(&mut self, found: &Value) -> bool {
-        let choice = T::ALL.iter().find(|choice| found.as_str() == Some(choice.name()));
-        choice.map(|choice| *self = *choice).is_some()
-    }
-
-    fn rule(&self) -> Rule {
-        Rule::OneOf(T::ALL.iter().map(|choice| choice.name()).collect())
-    }
-}
-
-impl Setting for bool {
-    fn value(&self) -> Value {
-        (*self).into()
-    }
-
-    fn set(&mut self, found: &Value) -> bool {
-        found.as_bool().map(|flag| *self = flag).is_some()
-    }
-
-    fn rule(&self) -> Rule {
-        Rule::Flag
-    }
-}
-
-impl Setting for u32 {
-    fn value(&self) -> Value {
-        (*self).into()
-    }
-
-    fn set(&mut self, found: &Value) -> bool {
-        let count = found.as_u64().and_then(|count| Self::try_from(count).ok());
-        count.filter(|count| *count > 0).map(|count| *self = count).is_some()
-    }
-
-    fn rule(&self) -> Rule {
-        Rule::Count
-    }
 }

@@ -2,20 +2,19 @@
 
 use serde_json::{Map, Value, json};
 
-use super::write::indented;
-use super::{FIELDS, LoggingConfig};
+use super::{LoggingConfig, field, indented};
 
 /// The schema as text.
 pub(super) fn text() -> String {
     let mut defaults = LoggingConfig::default();
     let mut properties = Map::new();
-    for field in FIELDS {
-        let setting = (field.setting)(&mut defaults);
+    for known in LoggingConfig::FIELDS {
+        let setting = (known.of)(&mut defaults);
         let mut property = Map::new();
-        property.insert("description".to_owned(), field.description.into());
-        property.extend(setting.rule().schema());
-        property.insert("default".to_owned(), setting.value());
-        properties.insert(field.name.to_owned(), Value::Object(property));
+        property.insert("description".to_owned(), known.description.into());
+        property.extend(field::rule(&setting).schema());
+        property.insert("default".to_owned(), field::value(&setting));
+        properties.insert(known.name.to_owned(), Value::Object(property));
     }
     let mut schema = Map::new();
     schema.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));

@@ -37,8 +37,8 @@ impl Record {
     /// Whether the record is about training, and not another log record or a configuration.
     pub(super) fn is_metrics(&self) -> bool {
         let metrics = &self.found.metrics;
-        let any = |test: fn(&str) -> bool| metrics.iter().any(|(name, _)| test(name));
-        if metrics.iter().all(|(name, _)| names::is_bookkeeping(name)) {
+        let any = |test: fn(&str) -> bool| metrics.iter().any(|field| test(&field.name));
+        if metrics.iter().all(|field| names::is_bookkeeping(&field.name)) {
             return false;
         }
         let has_metric = any(names::is_metric);
@@ -46,8 +46,8 @@ impl Record {
         if !has_metric && (!marked || self.has_message) {
             return false;
         }
-        // A configuration has a learning rate, often a number of epochs, and sometimes the weight of a loss.
-        let settings = metrics.iter().filter(|(name, _)| names::is_setting(name)).count();
+        // A configuration has a learning rate, often epochs, sometimes the weight of a loss.
+        let settings = metrics.iter().filter(|field| names::is_setting(&field.name)).count();
         let outcome = any(names::is_outcome);
         let is_configuration = settings > 0 && (!outcome || settings > 1 && !marked)
             || self.has_text && !outcome && !marked;

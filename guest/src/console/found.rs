@@ -33,16 +33,16 @@ impl RecordMatch {
             return false;
         }
         match self.position(&name) {
-            Some(position) => self.metrics[position].1 = value,
+            Some(position) => self.metrics[position].value = value,
             None if self.metrics.len() < MAX_METRICS => {
                 if self.metrics.len() == FEW {
                     let few = self.metrics.iter().enumerate();
-                    self.positions = few.map(|(at, (name, _))| (name.clone(), at)).collect();
+                    self.positions = few.map(|(at, field)| (field.name.clone(), at)).collect();
                 }
                 if self.metrics.len() >= FEW {
                     self.positions.insert(name.clone().into_owned(), self.metrics.len());
                 }
-                self.metrics.push((name.into_owned(), value));
+                self.metrics.push(Field { name: name.into_owned(), value });
             }
             None => {}
         }
@@ -56,7 +56,7 @@ impl RecordMatch {
 
     fn position(&self, name: &str) -> Option<usize> {
         if self.metrics.len() <= FEW {
-            self.metrics.iter().position(|(known, _)| known == name)
+            self.metrics.iter().position(|field| field.name == name)
         } else {
             self.positions.get(name).copied()
         }
@@ -67,13 +67,13 @@ impl RecordMatch {
         self.step == other.step
             && self.epoch.map(f64::to_bits) == other.epoch.map(f64::to_bits)
             && self.metrics.len() == other.metrics.len()
-            && self.metrics.iter().zip(&other.metrics).all(|((name, value), (others, other))| {
-                name == others
-                    && match (value, other) {
+            && self.metrics.iter().zip(&other.metrics).all(|(one, other)| {
+                one.name == other.name
+                    && match (&one.value, &other.value) {
                         (Value::Float(value), Value::Float(other)) => {
                             value.to_bits() == other.to_bits()
                         }
-                        _ => value == other,
+                        _ => one.value == other.value,
                     }
             })
     }

@@ -36,50 +36,7 @@ use found::RecordMatch;
 use lines::{Line, LineSplitter};
 use traceback::{Offer, Tracebacks};
 
-use crate::value::Field;
-
-/// One of the command's output streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-}
-
-/// Metrics found in a line.
-#[derive(Clone, Debug, PartialEq)]
-pub struct MetricsLine {
-    /// The step, as printed or inferred.
-    pub step: u64,
-    /// Whether the line printed no step.
-    pub step_inferred: bool,
-    /// The epoch, if the line names one. For a progress bar, an earlier line of its own may have named it.
-    pub epoch: Option<f64>,
-    /// Names, and values as integers or floats. Spaces in a name become `_`; a value is never scaled by its
-    /// unit.
-    pub metrics: Vec<Field>,
-}
-
-/// A traceback found in lines.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Traceback {
-    /// The class of the chain's last exception, with its module as printed; for Rust, `panic`.
-    pub error_type: String,
-    /// The message of that exception. It may have several lines.
-    pub error_message: String,
-    /// The traceback's lines without escape sequences, at most 256 KiB.
-    pub text: String,
-}
-
-/// Something that the parser found.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event {
-    /// Metrics.
-    Metrics(MetricsLine),
-    /// A traceback.
-    Error(Traceback),
-}
+pub use model_foundry_types::{Event, MetricsLine, Output, Traceback};
 
 /// Parses the output of one command.
 #[derive(Default)]
@@ -138,11 +95,11 @@ impl Parser {
     /// Takes the next bytes of a stream, of any length and encoding, and returns the events of the lines that
     /// they complete. A line that ends in a carriage return is complete with the next byte, and a traceback
     /// with the first line that does not belong to it.
-    pub fn feed(&mut self, stream: Stream, bytes: &[u8]) -> Vec<Event> {
+    pub fn feed(&mut self, stream: Output, bytes: &[u8]) -> Vec<Event> {
         let mut events = Vec::new();
         let state = match stream {
-            Stream::Stdout => &mut self.stdout,
-            Stream::Stderr => &mut self.stderr,
+            Output::Stdout => &mut self.stdout,
+            Output::Stderr => &mut self.stderr,
         };
         state.lines.feed(bytes, |line| state.reader.line(&line, &mut self.steps, &mut events));
         events

@@ -1,6 +1,7 @@
 //! Samples of what frameworks print, and lines that must not become events.
 
 use super::*;
+use crate::value::Field;
 use crate::value::Value;
 
 mod frameworks;
@@ -15,7 +16,7 @@ fn events(text: &str) -> Vec<Event> {
 
 fn events_after(last_step: Option<u64>, text: &str) -> Vec<Event> {
     let mut parser = Parser::new(last_step);
-    let mut events = parser.feed(Stream::Stdout, text.as_bytes());
+    let mut events = parser.feed(Output::Stdout, text.as_bytes());
     events.extend(parser.finish());
     events
 }
@@ -33,7 +34,7 @@ fn show(event: &Event) -> String {
             if let Some(epoch) = line.epoch {
                 text += &format!(" epoch {epoch}");
             }
-            for (name, value) in &line.metrics {
+            for Field { name, value } in &line.metrics {
                 text += &match value {
                     Value::Integer(integer) => format!(" {name}={integer}"),
                     Value::Float(float) => format!(" {name}={float:?}"),

@@ -8,7 +8,7 @@ use super::entry::Place;
 /// Where each attempt began.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Attempts {
-    /// Attempt, lowest step and lowest summarised epoch, in rising order of attempts.
+    /// Attempt, lowest step and lowest summarized epoch, in rising order of attempts.
     starts: Vec<Start>,
 }
 
@@ -47,7 +47,7 @@ impl Attempts {
         self.starts.sort_by_key(|start| start.attempt);
     }
 
-    /// Each attempt with its lowest step and its lowest summarised epoch.
+    /// Each attempt with its lowest step and its lowest summarized epoch.
     pub(super) fn starts(&self) -> Vec<(u32, Option<u64>, Option<f64>)> {
         self.starts.iter().map(|start| (start.attempt, start.step, start.epoch)).collect()
     }

@@ -2,7 +2,10 @@
 
 use std::ops::Deref;
 
-use crate::json::{Object, Problem, Reader, Token};
+use crate::json::{Object, Problem, Reader, Token, unescape};
+use crate::timestamp;
+use crate::value::{Field, Value};
+use model_foundry_types::Row;
 
 /// Where an entry belongs.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -23,6 +26,8 @@ pub struct Entry<'a> {
     pub timestamp: &'a str,
     /// Where it belongs.
     pub place: Place,
+    /// The trainer did not print the step.
+    pub step_inferred: bool,
     metrics: &'a str,
     non_finite: Option<&'a str>,
 }
@@ -62,6 +67,7 @@ impl<'a> Entry<'a> {
                 ("attempt", Token::Number(text)) => {
                     place.attempt = text.parse().map_err(|_| "the attempt is no whole number")?;
                 }
+                ("step_inferred", Token::Boolean(inferred)) => entry.step_inferred = inferred,
                 ("metrics", Token::Object(text)) => metrics = Some(text),
                 ("summary", Token::Object(text)) => summary = Some(text),
                 ("non_finite", Token::Object(text)) => entry.non_finite = Some(text),
@@ -100,6 +106,37 @@ impl<'a> Entry<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The entry as a typed row.
+    pub fn row(&self) -> Result<Row, Problem> {
+        let mut values = Vec::new();
+        let mut object = Reader::object(self.metrics)?;
+        while let Some((name, value)) = object.next()? {
+            let value = match value {
+                Token::Null => self.non_finite(name)?.map_or(Value::Null, Value::Float),
+                Token::Boolean(boolean) => Value::Boolean(boolean),
+                Token::Number(text) => match text.parse() {
+                    Ok(integer) => Value::Integer(integer),
+                    Err(_) if text.contains(['.', 'e', 'E']) => {
+                        Value::Float(text.parse().map_err(|_| "a bad number")?)
+                    }
+                    // An integer beyond 64 bits keeps its digits.
+                    Err(_) => Value::Json(text.to_owned()),
+                },
+                Token::Text(text) => Value::Text(unescape(text).into_owned()),
+                Token::Object(text) | Token::Array(text) => Value::Json(text.to_owned()),
+            };
+            values.push(Field { name: unescape(name).into_owned(), value });
+        }
+        Ok(Row {
+            timestamp: timestamp::parse(self.timestamp),
+            step: self.step,
+            epoch: self.epoch,
+            attempt: self.attempt,
+            step_inferred: self.step_inferred,
+            values,
+        })
     }
 
     fn non_finite(&self, name: &str) -> Result<Option<f64>, Problem> {

@@ -10,7 +10,7 @@ use super::attempts::Attempts;
 use super::entry::Place;
 use super::tally::Tally;
 use crate::Result;
-use crate::imports::{File, Imports, Part};
+use crate::imports::{Imports, Part, RunFile};
 use crate::statistics::{Sketch, Statistics};
 
 /// What an index begins with; the digit is the format's version.
@@ -47,7 +47,7 @@ pub(super) struct Index {
     pub(super) attempts: Attempts,
     /// The statistics of the entries that no later attempt went over again.
     pub(super) tally: Tally,
-    /// The highest step and the highest summarised epoch of an entry: a later attempt that begins above
+    /// The highest step and the highest summarized epoch of an entry: a later attempt that begins above
     /// supersedes nothing.
     pub(super) highest_step: Option<u64>,
     pub(super) highest_epoch: Option<f64>,
@@ -60,7 +60,7 @@ pub(super) struct Index {
 impl Index {
     /// The index of a part of metrics.jsonl, if there is one that can be believed.
     pub(super) fn load<I: Imports>(imports: &I, part: Part) -> Option<Self> {
-        let size = imports.size(File::MetricsIndex, part).ok()?;
+        let size = imports.size(RunFile::METRICS_INDEX, part).ok()?;
         if !(12..=LARGEST).contains(&size) {
             return None;
         }
@@ -68,7 +68,7 @@ impl Index {
         while (bytes.len() as u64) < size {
             let at = bytes.len() as u64;
             let piece = (size - at).min(1 << 20) as u32;
-            let piece = imports.read(File::MetricsIndex, part, at, piece).ok()?;
+            let piece = imports.read(RunFile::METRICS_INDEX, part, at, piece).ok()?;
             if piece.is_empty() {
                 return None;
             }
@@ -81,7 +81,7 @@ impl Index {
         let mut input = Input(content);
         let index = Self::decode(&mut input)?;
         let tail = input.u32()?;
-        let still = imports.size(File::Metrics, part).ok()? >= index.covered
+        let still = imports.size(RunFile::METRICS, part).ok()? >= index.covered
             && tail_checksum(imports, part, index.covered).ok()? == tail;
         still.then_some(index)
     }
@@ -93,7 +93,7 @@ impl Index {
         out.extend_from_slice(&tail_checksum(imports, part, self.covered)?.to_le_bytes());
         let checksum = crc32fast::hash(&out);
         out.extend_from_slice(&checksum.to_le_bytes());
-        Ok(imports.replace(File::MetricsIndex, &out)?)
+        Ok(imports.replace(RunFile::METRICS_INDEX, &out)?)
     }
 
     /// Take in where an entry stands, in the latest stretch; whether it counts, as no later attempt went over
@@ -184,7 +184,7 @@ impl Index {
 /// A checksum of the file's bytes just before the covered end: another file, or a repaired one, has others.
 fn tail_checksum<I: Imports>(imports: &I, part: Part, covered: u64) -> Result<u32> {
     let length = covered.min(CHECKED);
-    let tail = imports.read(File::Metrics, part, covered - length, length as u32)?;
+    let tail = imports.read(RunFile::METRICS, part, covered - length, length as u32)?;
     Ok(crc32fast::hash(&tail))
 }
 

@@ -1,38 +1,21 @@
-//! Writing metrics.jsonl.
+//! Writing metrics, and their statistics.
 
-use super::columns::{Column, ColumnSet, Kind};
+use super::columns::ColumnSet;
 use super::entry::Entry;
-use super::row::{Head, NonFinite, write_number};
 use super::survey::Survey;
 use super::tally::Tally;
-use super::wandb_copy::WandbCopy;
-use crate::imports::{File, Imports, Part};
-use crate::json;
-use crate::line_buffer::{Fragment, LineBuffer};
+use crate::imports::{Imports, Part, RunFile};
 use crate::lines::{Lines, ParsedLine};
+use crate::sinks::jsonl::Jsonl;
+use crate::sinks::{Copies, MetricSink, RowHead};
 use crate::statistics::Statistics;
 use crate::structured::LARGEST_RECORD;
-use crate::timestamp::Timestamps;
 use crate::value::{Field, ValueRef, each, last_of_each};
-use crate::wandb::RunInfo;
-use crate::{Error, Result};
-
-/// The most room that is kept for the next rows, in bytes.
-const LARGEST_KEPT: usize = 1 << 20;
+use crate::{Error, Result, config, records};
+use model_foundry_types::{Column, Options, ParsedRecord};
 
 /// How many sets of columns a logger remembers.
 const MOST_COLUMN_SETS: usize = 1024;
-
-/// How a metrics logger is opened.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Options {
-    /// Which attempt at the experiment this is, from 1.
-    pub attempt: u32,
-    /// The part of metrics.jsonl that the host appends to.
-    pub part: Part,
-    /// A Weights & Biases offline run to write, if any.
-    pub wandb: Option<RunInfo>,
-}
 
 /// What was in the file before this logger.
 struct Earlier {
@@ -42,88 +25,104 @@ struct Earlier {
     tally: Option<(Option<u64>, Tally)>,
 }
 
-/// Writes metrics and keeps their statistics.
+/// Writes metrics to the sinks, and their statistics.
 pub struct MetricsLogger<I> {
     imports: I,
     attempt: u32,
     part: Part,
-    columns: Vec<ColumnSet>,
+    column_sets: Vec<ColumnSet>,
     tally: Tally,
     /// The lowest step this logger wrote: what an earlier attempt logged from there on no longer counts.
     lowest_step: Option<u64>,
+    /// The highest.
+    highest_step: Option<u64>,
     earlier: Earlier,
-    timestamps: Timestamps,
-    line: LineBuffer,
-    non_finite: NonFinite,
-    wandb: Option<WandbCopy>,
+    jsonl: Jsonl,
+    copies: Copies,
 }
 
 impl<I: Imports> MetricsLogger<I> {
     /// Open metrics.jsonl to append to it.
-    pub fn open(imports: &I, options: Options) -> Result<Self> {
-        let size = imports.size(File::Metrics, options.part)?;
-        let wandb = options.wandb.as_ref().map(WandbCopy::begin);
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if the configuration is not valid, [`Error::Storage`] if the file cannot be read.
+    pub fn open(imports: &I, options: &Options) -> Result<Self> {
+        let config = config::parse_for_logger(&options.config)?;
+        let part = Part { rank: options.rank, rotated: 0 };
+        let size = imports.size(RunFile::METRICS, part)?;
         Ok(Self {
             imports: imports.clone(),
             attempt: options.attempt.max(1),
-            part: options.part,
-            columns: Vec::new(),
+            part,
+            column_sets: Vec::new(),
             tally: Tally::default(),
             lowest_step: None,
+            highest_step: None,
             earlier: Earlier { size, tally: None },
-            timestamps: Timestamps::default(),
-            line: LineBuffer::new(),
-            non_finite: NonFinite::default(),
-            wandb,
+            jsonl: Jsonl::default(),
+            copies: Copies::begin::<I>(&config, options),
         })
     }
 
-    /// Name columns once; the same columns get the same number.
-    pub fn columns(&mut self, columns: Vec<Column>) -> Result<u32> {
-        if let Some(at) = self.columns.iter().position(|set| set.columns == columns) {
+    /// The id of a set of columns. The same columns have the same id.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if a name occurs twice, [`Error::Limit`] if there are too many sets.
+    pub fn column_set(&mut self, columns: Vec<Column>) -> Result<u32> {
+        if let Some(at) = self.column_sets.iter().position(|set| set.columns == columns) {
             return Ok(at as u32);
         }
-        if self.columns.len() >= MOST_COLUMN_SETS {
+        if self.column_sets.len() >= MOST_COLUMN_SETS {
             return Err(Error::Limit(format!(
-                "more than {MOST_COLUMN_SETS} sets of columns: log such steps by name"
+                "more than {MOST_COLUMN_SETS} sets of columns: log further steps by name"
             )));
         }
-        self.columns.push(ColumnSet::new(columns, &mut self.tally)?);
-        Ok((self.columns.len() - 1) as u32)
+        self.column_sets.push(ColumnSet::new(columns, &mut self.tally)?);
+        Ok((self.column_sets.len() - 1) as u32)
     }
 
-    /// How many columns there are under a number.
-    pub fn width(&self, columns: u32) -> Result<usize> {
-        Ok(self.column_set(columns)?.columns.len())
+    /// How many columns a set has.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if no set has this id.
+    pub fn width(&self, column_set: u32) -> Result<usize> {
+        Ok(self.set(column_set)?.columns.len())
     }
 
-    /// Log one row: a value for each of the columns. The time is in microseconds since
-    /// 1970-01-01T00:00:00Z, an epoch of NaN is none.
+    /// Log one row: a value for each of the columns. The time is in microseconds since 1970-01-01T00:00:00Z; an
+    /// epoch of NaN is no epoch.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Storage`] if the storage refuses, [`Error::Limit`] if a metric has no statistics.
     pub fn log_row(
         &mut self,
-        columns: u32,
+        column_set: u32,
         time: u64,
         step: u64,
         epoch: f64,
         values: &[f64],
     ) -> Result<()> {
-        self.line.clear();
-        self.write_row(columns, time, step, epoch, values)?;
+        self.jsonl.clear();
+        self.write_row(column_set, time, step, epoch, values)?;
         self.append()?;
-        self.tell_uncounted(columns)
+        self.check_counted(column_set)
     }
 
     /// Log many rows in one write. An epoch of NaN is none.
     pub fn log_rows(
         &mut self,
-        columns: u32,
+        column_set: u32,
         times: &[u64],
         steps: &[u64],
         epochs: &[f64],
         values: &[f64],
     ) -> Result<()> {
         let rows = steps.len();
-        let width = self.width(columns)?;
+        let width = self.width(column_set)?;
         if times.len() != rows || epochs.len() != rows || values.len() != rows * width {
             return Err(Error::Invalid(format!(
                 "{rows} rows of {width} columns need as many times and epochs and {} values, \
@@ -134,25 +133,29 @@ impl<I: Imports> MetricsLogger<I> {
                 values.len()
             )));
         }
-        self.line.clear();
+        self.jsonl.clear();
         for row in 0..rows {
             let values = &values[row * width..(row + 1) * width];
-            self.write_row(columns, times[row], steps[row], epochs[row], values)?;
+            self.write_row(column_set, times[row], steps[row], epochs[row], values)?;
         }
         self.append()?;
-        self.tell_uncounted(columns)
+        self.check_counted(column_set)
     }
 
-    /// An error if one of the columns is a metric too many to be counted.
+    /// Fails if a column's metric has no statistics because there are too many metrics.
     #[inline]
-    fn tell_uncounted(&self, columns: u32) -> Result<()> {
-        match self.column_set(columns)?.uncounted() {
+    fn check_counted(&self, column_set: u32) -> Result<()> {
+        match self.set(column_set)?.uncounted() {
             None => Ok(()),
             Some(name) => Err(uncounted(name)),
         }
     }
 
-    /// Log a step's metrics by name; a later one of the same name wins.
+    /// Log a step's metrics by name. Of several metrics with the same name the last one counts.
+    ///
+    /// # Errors
+    ///
+    /// As [`log_row`](Self::log_row); [`Error::TooLarge`] if the record is larger than 16 MiB.
     pub fn log_step(
         &mut self,
         step: u64,
@@ -161,52 +164,79 @@ impl<I: Imports> MetricsLogger<I> {
         step_inferred: bool,
     ) -> Result<()> {
         let time = self.imports.now();
-        let attempt = self.attempt;
-        self.line.clear();
-        Head { time, step: Some(step), epoch, attempt, step_inferred }
-            .write(&mut self.line, &mut self.timestamps);
-        self.write_fields("metrics", metrics)?;
-        let mut refused = None;
+        let head = RowHead { time, step: Some(step), epoch, attempt: self.attempt, step_inferred };
+        self.write_fields(&head, metrics)?;
+        let mut uncounted_name = None;
         for (name, value) in last_of_each(each(metrics)) {
             let Some(sample) = value.as_number() else { continue };
             match self.tally.number(name) {
                 Some(number) => self.tally.add(number, step, sample),
-                None => refused = Some(name),
+                None => uncounted_name = Some(name),
             }
         }
         self.note_step(step);
-        self.note_wandb(step, time);
         self.append()?;
-        match refused {
+        match uncounted_name {
             None => Ok(()),
             Some(name) => Err(uncounted(name)),
         }
     }
 
     /// Log an epoch's summary.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if the epoch is not finite; else as [`log_step`](Self::log_step).
     pub fn log_epoch_summary(&mut self, epoch: f64, summary: &[Field]) -> Result<()> {
         if !epoch.is_finite() {
-            return Err(Error::Invalid(format!("the epoch must be a finite number, not {epoch}")));
+            return Err(Error::Invalid(format!("the epoch must be a finite number, got {epoch}")));
         }
-        let time = self.imports.now();
-        self.line.clear();
-        let head = Head {
-            time,
+        let head = RowHead {
+            time: self.imports.now(),
             step: None,
             epoch: Some(epoch),
             attempt: self.attempt,
             step_inferred: false,
         };
-        head.write(&mut self.line, &mut self.timestamps);
-        self.write_fields("summary", summary)?;
-        if let Some(wandb) = &mut self.wandb {
-            // Weights & Biases has steps alone: a summary stands at the latest.
-            let mut text = LineBuffer::new();
-            write_number(&mut text, epoch);
-            wandb.note("epoch", &text, epoch);
-            wandb.history(None, time);
-        }
+        self.write_fields(&head, summary)?;
         self.append()
+    }
+
+    /// Log steps and summaries given as JSON Lines.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] with the number of the first line that is neither; else as
+    /// [`log_step`](Self::log_step). The lines before it are logged.
+    pub fn log_lines(&mut self, lines: &str) -> Result<()> {
+        for (at, line) in lines.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            match records::parse(line) {
+                Ok(ParsedRecord::Step(record)) => {
+                    self.log_step(record.step, record.epoch, &record.metrics, false)?;
+                }
+                Ok(ParsedRecord::Summary(record)) => {
+                    self.log_epoch_summary(record.epoch, &record.summary)?;
+                }
+                Ok(_) => {
+                    return Err(Error::Invalid(format!(
+                        "line {}: a metrics logger takes only steps and summaries",
+                        at + 1
+                    )));
+                }
+                Err(error) => return Err(Error::Invalid(format!("line {}: {error}", at + 1))),
+            }
+        }
+        Ok(())
+    }
+
+    /// The highest step in this logger's part of the file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Storage`] if the file cannot be read.
+    pub fn last_step(&self) -> Result<Option<u64>> {
+        let earlier = Survey::up_to(&self.imports, self.part, self.earlier.size)?;
+        Ok(earlier.index.highest_step.max(self.highest_step))
     }
 
     /// One metric's statistics over what is on disk and what this logger wrote.
@@ -225,139 +255,108 @@ impl<I: Imports> MetricsLogger<I> {
         Ok(all)
     }
 
-    /// Bring the Weights & Biases log up to date; an exit code closes it, and keeps an index of a file that
-    /// is worth one.
-    pub fn checkpoint(&mut self, exit_code: Option<i32>) -> Result<()> {
+    /// Write what the copies hold back. metrics.jsonl itself is never held back.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Storage`] if a copy cannot be written. The copy ends then.
+    pub fn flush(&mut self) -> Result<()> {
         let time = self.imports.now();
-        if let Some(mut wandb) = self.wandb.take() {
-            wandb.checkpoint(&self.imports, exit_code, time)?;
-            if exit_code.is_none() {
-                self.wandb = Some(wandb);
-            }
-        }
-        if exit_code.is_some() {
-            Survey::of(&self.imports, self.part)?.save(&self.imports);
-        }
-        Ok(())
+        self.copies.flush(&self.imports, time)
     }
 
-    fn column_set(&self, columns: u32) -> Result<&ColumnSet> {
-        self.columns
-            .get(columns as usize)
-            .ok_or_else(|| Error::Invalid(format!("there are no columns of number {columns}")))
+    /// End the copies with the training's exit code, and save an index of a large file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Storage`] if a copy cannot be written, or the file cannot be read.
+    pub fn close(&mut self, exit_code: i32) -> Result<()> {
+        let time = self.imports.now();
+        let closed = self.copies.close(&self.imports, exit_code, time);
+        Survey::of(&self.imports, self.part)?.save(&self.imports);
+        closed
+    }
+
+    fn set(&self, column_set: u32) -> Result<&ColumnSet> {
+        self.column_sets
+            .get(column_set as usize)
+            .ok_or_else(|| Error::Invalid(format!("no column set has the id {column_set}")))
     }
 
     fn write_row(
         &mut self,
-        columns: u32,
+        column_set: u32,
         time: u64,
         step: u64,
         epoch: f64,
         values: &[f64],
     ) -> Result<()> {
-        let Some(set) = self.columns.get(columns as usize) else {
-            return self.column_set(columns).map(drop);
+        let Some(set) = self.column_sets.get(column_set as usize) else {
+            return self.set(column_set).map(drop);
         };
         if set.prepared.len() != values.len() {
             return Err(Error::Invalid(format!(
-                "{} columns need as many values, not {}",
+                "a row of {} columns must have as many values, got {}",
                 set.prepared.len(),
                 values.len()
             )));
         }
-        static METRICS: Fragment = Fragment::of(",\"metrics\":{");
-        let line = &mut self.line;
-        let epoch = Some(epoch);
-        Head { time, step: Some(step), epoch, attempt: self.attempt, step_inferred: false }
-            .write(line, &mut self.timestamps);
-        line.push_fragment(&METRICS);
+        let (epoch, attempt) = (Some(epoch), self.attempt);
+        let head = RowHead { time, step: Some(step), epoch, attempt, step_inferred: false };
+        let copied = self.copies.any();
+        MetricSink::<I>::begin_row(&mut self.jsonl, &head);
+        if copied {
+            MetricSink::<I>::begin_row(&mut self.copies, &head);
+        }
         for (at, (&value, column)) in values.iter().zip(&set.prepared).enumerate() {
-            line.push_fragment(&column.key);
-            let start = line.len();
-            if !value.is_finite() {
-                line.push_str("null");
-                self.non_finite.note(&column.name, value);
-            } else if column.kind == Kind::Integer {
-                write_number(line, value);
-            } else {
-                json::write_float(line, value);
+            let text = self.jsonl.column(&column.written, value);
+            if copied {
+                let name = &set.columns[at].name;
+                MetricSink::<I>::value(&mut self.copies, name, ValueRef::Float(value), text);
             }
-            if let Some(number) = column.number {
-                self.tally.add(number, step, value);
-            }
-            if let Some(wandb) = &mut self.wandb {
-                wandb.note(&set.columns[at].name, &line[start..], value);
+            if let Some(metric) = column.metric {
+                self.tally.add(metric, step, value);
             }
         }
-        line.push('}');
-        self.non_finite.finish(line);
-        line.push_str("}\n");
+        MetricSink::<I>::end_row(&mut self.jsonl);
+        if copied {
+            MetricSink::<I>::end_row(&mut self.copies);
+        }
         self.note_step(step);
-        self.note_wandb(step, time);
         Ok(())
     }
 
-    /// `,"<member>":{…}`, what follows, and the end of the line.
-    fn write_fields(&mut self, member: &str, fields: &[Field]) -> Result<()> {
-        let line = &mut self.line;
-        line.push_str(",\"");
-        line.push_str(member);
-        line.push_str("\":{");
-        let mut first = true;
+    /// Write named values as one row.
+    fn write_fields(&mut self, head: &RowHead, fields: &[Field]) -> Result<()> {
+        self.jsonl.clear();
+        MetricSink::<I>::begin_row(&mut self.jsonl, head);
+        MetricSink::<I>::begin_row(&mut self.copies, head);
         for (name, value) in last_of_each(each(fields)) {
-            if !first {
-                line.push(',');
-            }
-            first = false;
-            let start = line.len();
-            json::write_string(line, name);
-            let key = start..line.len();
-            line.push(':');
-            let start = line.len();
-            json::write_value(line, value);
-            if let ValueRef::Float(float) = value {
-                self.non_finite.note(&line[key], float);
-            }
-            if let Some(wandb) = &mut self.wandb {
-                wandb.note(name, &line[start..], value.as_number().unwrap_or(0.0));
-            }
+            MetricSink::<I>::value(&mut self.jsonl, name, value, "");
+            MetricSink::<I>::value(&mut self.copies, name, value, self.jsonl.latest_value());
         }
-        line.push('}');
-        self.non_finite.finish(line);
-        line.push_str("}\n");
-        if line.len() > LARGEST_RECORD {
-            let size = line.len() >> 20;
-            self.line = LineBuffer::new();
-            if let Some(wandb) = &mut self.wandb {
-                wandb.forget();
-            }
+        MetricSink::<I>::end_row(&mut self.jsonl);
+        let length = self.jsonl.row_length();
+        if length > LARGEST_RECORD {
+            MetricSink::<I>::discard_row(&mut self.jsonl);
+            MetricSink::<I>::discard_row(&mut self.copies);
             return Err(Error::TooLarge(format!(
-                "a record of {size} MiB is too large: at most 16 MiB"
+                "a record of {} MiB is too large: at most 16 MiB",
+                length >> 20
             )));
         }
+        MetricSink::<I>::end_row(&mut self.copies);
         Ok(())
     }
 
     fn append(&mut self) -> Result<()> {
-        let _size = self.imports.append(File::Metrics, &self.line, false)?;
-        self.line.clear_to(LARGEST_KEPT);
-        if let Some(wandb) = &mut self.wandb
-            && wandb.append(&self.imports).is_err()
-        {
-            // The record is kept; its copy is of no use with a block missing before it.
-            self.wandb = None;
-        }
-        Ok(())
+        self.jsonl.append(&self.imports)?;
+        self.copies.append(&self.imports)
     }
 
     fn note_step(&mut self, step: u64) {
         self.lowest_step = Some(self.lowest_step.map_or(step, |lowest| lowest.min(step)));
-    }
-
-    fn note_wandb(&mut self, step: u64, time: u64) {
-        if let Some(wandb) = &mut self.wandb {
-            wandb.history(Some(step), time);
-        }
+        self.highest_step = self.highest_step.max(Some(step));
     }
 
     /// The statistics of what was in the file before, read when first needed: opening a run of a million
@@ -388,7 +387,8 @@ impl<I: Imports> MetricsLogger<I> {
             return Ok(index.tally);
         }
         let mut tally = Tally::default();
-        let mut lines = Lines::range(&self.imports, File::Metrics, self.part, 0, self.earlier.size);
+        let mut lines =
+            Lines::range(&self.imports, RunFile::METRICS, self.part, 0, self.earlier.size);
         while let Some(line) = lines.next()? {
             let Ok(ParsedLine { record: entry, .. }) = line.read(Entry::read) else { continue };
             let gone_over = entry.attempt < self.attempt
@@ -401,11 +401,11 @@ impl<I: Imports> MetricsLogger<I> {
     }
 }
 
-/// What is told of a metric that is one too many.
+/// The error for a metric beyond the bound.
 #[cold]
 fn uncounted(name: &str) -> Error {
     Error::Limit(format!(
-        "more than {} distinct metrics: {name:?} is kept in metrics.jsonl but has no statistics; log \
+        "more than {} distinct metrics: {name:?} is written to metrics.jsonl but has no statistics; log \
          fewer names",
         super::MOST_METRICS
     ))

@@ -6,18 +6,16 @@ mod entry;
 mod index;
 mod logger;
 mod reader;
-mod row;
 mod scan;
 mod survey;
 mod tally;
 #[cfg(test)]
 mod tests;
-mod wandb_copy;
 
-pub use columns::{Column, Kind};
 pub use entry::Entry;
-pub use logger::{MetricsLogger, Options};
-pub use reader::{Damage, MetricsReader, Query, Series};
+pub use logger::MetricsLogger;
+pub use model_foundry_types::{Column, Damage, Kind, Options, Query, Row, Series};
+pub use reader::MetricsReader;
 pub use tally::Tally;
 
 /// How many distinct metrics have statistics. What is logged under further names stays in the file, and

@@ -8,51 +8,20 @@ use super::index::Stretch;
 use super::scan::Scanner;
 use super::survey::Survey;
 use super::tally::Tally;
-use crate::imports::{File, Imports, Part};
+use crate::imports::{Imports, Part, RunFile};
 use crate::lines::{Lines, ParsedLine};
 use crate::{Error, Result};
+use model_foundry_types::{Damage, DamagedLine, Query, Row, Series, part_name};
 
-/// Which entries a reader gives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Query {
-    /// The first step.
-    pub first_step: Option<u64>,
-    /// The last step, included.
-    pub last_step: Option<u64>,
-    /// Epoch summaries too, where no step is named: they are no steps.
-    pub summaries: bool,
-    /// What a later attempt went over again, too.
-    pub all_attempts: bool,
-}
-
-impl Query {
-    fn takes(&self, entry: &Place) -> bool {
-        match entry.step {
-            Some(step) => {
-                self.first_step.is_none_or(|first| first <= step)
-                    && self.last_step.is_none_or(|last| step <= last)
-            }
-            None => self.summaries && self.first_step.is_none() && self.last_step.is_none(),
+/// Whether a query selects an entry by its step.
+fn selects(query: &Query, entry: &Place) -> bool {
+    match entry.step {
+        Some(step) => {
+            query.first_step.is_none_or(|first| first <= step)
+                && query.last_step.is_none_or(|last| step <= last)
         }
+        None => query.summaries && query.first_step.is_none() && query.last_step.is_none(),
     }
-}
-
-/// Lines that were skipped because they are damaged.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Damage {
-    /// How many.
-    pub lines: u64,
-    /// The first one: its part of the file, its number there, and what is wrong with it.
-    pub first: Option<(Part, u64, String)>,
-}
-
-/// One metric thinned out for a small chart.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Series {
-    /// The metric.
-    pub name: String,
-    /// Means of equal stretches of its finite samples, oldest first.
-    pub points: Vec<f64>,
 }
 
 /// Reads metrics back.
@@ -63,8 +32,10 @@ pub struct MetricsReader<I> {
     /// Where the attempts began, over all parts; empty where all attempts are asked for.
     attempts: Attempts,
     damage: Damage,
-    /// Where `next` stands.
+    /// Where `next` continues.
     progress: Progress<I>,
+    /// Lines that `next_rows` has read and not returned.
+    unread: VecDeque<String>,
 }
 
 /// How far `next` has come.
@@ -92,12 +63,14 @@ impl<I: Imports> MetricsReader<I> {
         if let (Some(first), Some(last)) = (query.first_step, query.last_step)
             && first > last
         {
-            return Err(Error::Invalid(format!("step {first} lies behind step {last}")));
+            return Err(Error::Invalid(format!(
+                "invalid range: first step {first} is greater than last step {last}"
+            )));
         }
         let mut surveys = Vec::new();
         let mut attempts = Attempts::default();
         let mut damage = Damage::default();
-        for part in imports.parts(File::Metrics)? {
+        for part in imports.parts(RunFile::METRICS)? {
             let survey = Survey::of(imports, part)?;
             if part.rank.is_none() {
                 survey.save(imports);
@@ -107,16 +80,37 @@ impl<I: Imports> MetricsReader<I> {
             }
             damage.lines += survey.index.damaged;
             if let (None, Some((line, problem))) = (&damage.first, survey.first_damage) {
-                damage.first = Some((part, line, problem.to_owned()));
+                damage.first = Some(DamagedLine {
+                    file: part_name(RunFile::METRICS.0, part),
+                    line,
+                    problem: problem.to_owned(),
+                });
             }
             surveys.push(survey);
         }
         let imports = imports.clone();
-        Ok(Self { imports, query, surveys, attempts, damage, progress: Progress::Unread })
+        Ok(Self {
+            imports,
+            query,
+            surveys,
+            attempts,
+            damage,
+            progress: Progress::Unread,
+            unread: VecDeque::new(),
+        })
     }
 
-    /// The next lines that the query asks for, about `most` bytes of them; none at the end.
+    /// The highest step in all of metrics.jsonl.
+    pub fn last_step(&self) -> Option<u64> {
+        self.surveys.iter().filter_map(|survey| survey.index.highest_step).max()
+    }
+
+    /// The next lines that the query selects, about `most` bytes of them; none at the end.
     pub fn next(&mut self, most: usize) -> Result<Option<String>> {
+        if !self.unread.is_empty() {
+            let lines = self.unread.drain(..).map(|line| line + "\n");
+            return Ok(Some(lines.collect()));
+        }
         if matches!(self.progress, Progress::Unread) {
             self.progress = self.begin()?;
         }
@@ -136,6 +130,28 @@ impl<I: Imports> MetricsReader<I> {
         }
     }
 
+    /// The next entries that the query selects, at most `count` of them; none at the end.
+    pub fn next_rows(&mut self, count: usize) -> Result<Vec<Row>> {
+        /// How many bytes of lines are read at a time.
+        const BLOCK: usize = 64 << 10;
+        let mut rows = Vec::new();
+        while rows.len() < count {
+            let line = match self.unread.pop_front() {
+                Some(line) => line,
+                None => match self.next(BLOCK)? {
+                    Some(block) => {
+                        self.unread.extend(block.lines().map(str::to_owned));
+                        continue;
+                    }
+                    None => break,
+                },
+            };
+            // Lines that are not good were left out before.
+            rows.extend(Entry::read(&line).and_then(|entry| entry.row()));
+        }
+        Ok(rows)
+    }
+
     fn begin(&self) -> Result<Progress<I>> {
         let query = &self.query;
         let everything = query.first_step.is_none() && query.last_step.is_none() && query.summaries;
@@ -151,7 +167,7 @@ impl<I: Imports> MetricsReader<I> {
             let mut cursor = Cursor {
                 part: survey.part,
                 ranges: ranges(survey, query),
-                lines: Lines::range(&self.imports, File::Metrics, survey.part, 0, 0),
+                lines: Lines::range(&self.imports, RunFile::METRICS, survey.part, 0, 0),
                 next: None,
                 step: 0,
             };
@@ -168,7 +184,7 @@ impl<I: Imports> MetricsReader<I> {
         let mut length = left.min(most.max(1) as u64);
         while length > 0 {
             let wanted = u32::try_from(length).unwrap_or(u32::MAX);
-            let mut bytes = self.imports.read(File::Metrics, survey.part, offset, wanted)?;
+            let mut bytes = self.imports.read(RunFile::METRICS, survey.part, offset, wanted)?;
             if let Some(end) = memchr::memrchr(b'\n', &bytes) {
                 bytes.truncate(end + 1);
                 let next = offset + bytes.len() as u64;
@@ -258,7 +274,7 @@ impl<I: Imports> MetricsReader<I> {
                 }
             }
             let Some((from, to)) = cursor.ranges.pop_front() else { return Ok(()) };
-            cursor.lines = Lines::range(&self.imports, File::Metrics, cursor.part, from, to);
+            cursor.lines = Lines::range(&self.imports, RunFile::METRICS, cursor.part, from, to);
         }
     }
 
@@ -268,7 +284,8 @@ impl<I: Imports> MetricsReader<I> {
         let mut scanner = Scanner::default();
         for survey in &self.surveys {
             for (from, to) in ranges(survey, &self.query) {
-                let mut lines = Lines::range(&self.imports, File::Metrics, survey.part, from, to);
+                let mut lines =
+                    Lines::range(&self.imports, RunFile::METRICS, survey.part, from, to);
                 while let Some(line) = lines.next()? {
                     if let Some(place) = scanner.read(&line) {
                         if self.takes(&place) {
@@ -288,11 +305,11 @@ impl<I: Imports> MetricsReader<I> {
 
     /// Whether the query asks for an entry, and no later attempt went over it again.
     fn takes(&self, entry: &Place) -> bool {
-        self.query.takes(entry) && !self.attempts.supersede(entry)
+        selects(&self.query, entry) && !self.attempts.supersede(entry)
     }
 }
 
-/// Where in a part lines may be that a query asks for: stretches whose steps overlap its range, neighbours
+/// Where in a part lines may be that a query asks for: stretches whose steps overlap its range, neighbors
 /// as one.
 fn ranges(survey: &Survey, query: &Query) -> VecDeque<(u64, u64)> {
     let (first, last) = (query.first_step.unwrap_or(0), query.last_step.unwrap_or(u64::MAX));
@@ -312,7 +329,7 @@ fn ranges(survey: &Survey, query: &Query) -> VecDeque<(u64, u64)> {
     ranges
 }
 
-/// A stream of samples kept as a bounded number of means: when there are too many, neighbours become one.
+/// A stream of samples kept as a bounded number of means: when there are too many, neighbors become one.
 #[derive(Default)]
 struct Thinned {
     /// Sum and count of each stretch.

@@ -5,7 +5,7 @@ use super::entry::{Entry, Place};
 use super::index::{Index, STRETCH, Stretch};
 use super::scan::Scanner;
 use crate::Result;
-use crate::imports::{File, Imports, Part};
+use crate::imports::{Imports, Part, RunFile};
 use crate::lines::{Lines, ParsedLine};
 
 /// How much of a file may lie behind its index before a new one is worth writing.
@@ -25,7 +25,7 @@ pub(super) struct Survey {
 impl Survey {
     /// Survey a part as it is now.
     pub(super) fn of<I: Imports>(imports: &I, part: Part) -> Result<Self> {
-        let size = imports.size(File::Metrics, part)?;
+        let size = imports.size(RunFile::METRICS, part)?;
         Self::up_to(imports, part, size)
     }
 
@@ -64,7 +64,7 @@ impl Survey {
     fn read_on<I: Imports>(&mut self, imports: &I, from: u64) -> Result<bool> {
         let known_attempts = self.index.attempts.clone();
         let surveyed = from == 0 && known_attempts.latest().is_some();
-        let mut lines = Lines::range(imports, File::Metrics, self.part, from, self.size);
+        let mut lines = Lines::range(imports, RunFile::METRICS, self.part, from, self.size);
         let mut scanner = Scanner::default();
         while let Some(line) = lines.next()? {
             let number = self.index.lines + line.number;
@@ -133,7 +133,7 @@ impl Survey {
     /// A pass over all lines for where the attempts began.
     fn read_attempts<I: Imports>(&mut self, imports: &I) -> Result<()> {
         let mut attempts = Attempts::default();
-        let mut lines = Lines::range(imports, File::Metrics, self.part, 0, self.size);
+        let mut lines = Lines::range(imports, RunFile::METRICS, self.part, 0, self.size);
         while let Some(line) = lines.next()? {
             if let Ok(ParsedLine { record: entry, .. }) = line.read(Entry::read) {
                 attempts.note(&entry);

@@ -5,6 +5,7 @@ use super::entry::{Entry, Number};
 use crate::json::{Problem, unescape};
 use crate::names::Names;
 use crate::statistics::Statistics;
+use model_foundry_types::NamedStatistics;
 
 /// Every metric's statistics.
 #[derive(Clone, Debug)]
@@ -116,7 +117,18 @@ impl Tally {
         self.names.iter().zip(&self.statistics)
     }
 
-    /// The name behind a number.
+    /// The statistics that are reported, of every metric that has a sample, in order of first appearance.
+    pub fn named(&self) -> Vec<NamedStatistics> {
+        self.iter()
+            .filter(|(_, statistics)| statistics.count + statistics.non_finite() > 0)
+            .map(|(name, statistics)| NamedStatistics {
+                name: name.to_owned(),
+                statistics: statistics.summary(),
+            })
+            .collect()
+    }
+
+    /// The name of a metric by its number.
     pub fn name(&self, number: u32) -> &str {
         self.names.name(number)
     }

@@ -1,18 +1,18 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::imports::File;
+use crate::imports::RunFile;
 use crate::memory::{Memory, OWN};
-use crate::value::Value;
+use crate::value::Field;
 
 fn logger(memory: &Memory, attempt: u32) -> MetricsLogger<Memory> {
-    MetricsLogger::open(memory, Options { attempt, part: OWN, wandb: None }).unwrap()
+    MetricsLogger::open(memory, &Options { attempt, ..Options::default() }).unwrap()
 }
 
 fn log(memory: &Memory, attempt: u32, steps: impl IntoIterator<Item = (u64, f64)>) {
     let mut logger = logger(memory, attempt);
     for (step, loss) in steps {
-        logger.log_step(step, None, &[("loss".into(), Value::Float(loss))], false).unwrap();
+        logger.log_step(step, None, &[Field::new("loss", loss)], false).unwrap();
     }
 }
 
@@ -57,9 +57,9 @@ fn a_resumed_logger_forgets_what_it_goes_over_again() {
     log(&memory, 1, (0..10).map(|step| (step, 1.0)));
     let mut second = logger(&memory, 2);
     assert_eq!(second.statistics("loss").unwrap().count, 10);
-    second.log_step(12, None, &[("loss".into(), Value::Float(4.0))], false).unwrap();
+    second.log_step(12, None, &[Field::new("loss", 4.0)], false).unwrap();
     assert_eq!(second.statistics("loss").unwrap().count, 11);
-    second.log_step(5, None, &[("loss".into(), Value::Float(7.0))], false).unwrap();
+    second.log_step(5, None, &[Field::new("loss", 7.0)], false).unwrap();
     let statistics = second.statistics("loss").unwrap();
     assert_eq!((statistics.count, statistics.max), (7, 7.0));
     // Opened again, as after a trap, it reads the same back.
@@ -70,10 +70,10 @@ fn a_resumed_logger_forgets_what_it_goes_over_again() {
 fn summaries_of_a_repeated_epoch_are_superseded_too() {
     let memory = Memory::default();
     let mut first = logger(&memory, 1);
-    first.log_epoch_summary(0.0, &[("val".into(), Value::Float(1.0))]).unwrap();
-    first.log_epoch_summary(1.0, &[("val".into(), Value::Float(2.0))]).unwrap();
+    first.log_epoch_summary(0.0, &[Field::new("val", 1.0)]).unwrap();
+    first.log_epoch_summary(1.0, &[Field::new("val", 2.0)]).unwrap();
     let mut second = logger(&memory, 2);
-    second.log_epoch_summary(1.0, &[("val".into(), Value::Float(3.0))]).unwrap();
+    second.log_epoch_summary(1.0, &[Field::new("val", 3.0)]).unwrap();
     assert_eq!(lines(&memory, everything(false), 64).len(), 2);
     assert_eq!(lines(&memory, everything(true), 64).len(), 3);
     assert!(lines(&memory, Query::default(), 64).is_empty(), "summaries are no steps");
@@ -83,9 +83,9 @@ fn summaries_of_a_repeated_epoch_are_superseded_too() {
 fn a_large_file_is_read_from_its_index() {
     let memory = Memory::default();
     log(&memory, 1, (0..80_000).map(|step| (step, step as f64)));
-    let size = memory.content(File::Metrics).len() as u64;
+    let size = memory.content(RunFile::METRICS).len() as u64;
     assert!(size > 6 << 20, "{size}");
-    logger(&memory, 1).checkpoint(Some(0)).unwrap();
+    logger(&memory, 1).close(0).unwrap();
 
     let before = memory.bytes_read();
     assert_eq!(loss(&memory, everything(false)), (80_000, 39_999.5));
@@ -105,24 +105,24 @@ fn a_large_file_is_read_from_its_index() {
 fn an_index_is_never_believed_blindly() {
     let memory = Memory::default();
     log(&memory, 1, (0..80_000).map(|step| (step, 1.0)));
-    logger(&memory, 1).checkpoint(Some(0)).unwrap();
-    let index = memory.content(File::MetricsIndex);
+    logger(&memory, 1).close(0).unwrap();
+    let index = memory.content(RunFile::METRICS_INDEX);
     assert!(!index.is_empty());
 
     for at in (0..index.len()).step_by(97) {
-        memory.change(File::MetricsIndex, OWN, |bytes| {
+        memory.change(RunFile::METRICS_INDEX, OWN, |bytes| {
             bytes.clone_from(&index);
             bytes[at] ^= 0x20;
         });
         assert!(index::Index::load(&memory, OWN).is_none(), "a flipped bit at {at}");
     }
     for length in [0, 5, 12, index.len() - 1] {
-        memory.change(File::MetricsIndex, OWN, |bytes| *bytes = index[..length].to_vec());
+        memory.change(RunFile::METRICS_INDEX, OWN, |bytes| *bytes = index[..length].to_vec());
         assert!(index::Index::load(&memory, OWN).is_none(), "cut to {length}");
     }
     // The right index of another file.
-    memory.change(File::MetricsIndex, OWN, |bytes| bytes.clone_from(&index));
-    memory.change(File::Metrics, OWN, |bytes| bytes.truncate(1 << 20));
+    memory.change(RunFile::METRICS_INDEX, OWN, |bytes| bytes.clone_from(&index));
+    memory.change(RunFile::METRICS, OWN, |bytes| bytes.truncate(1 << 20));
     assert!(index::Index::load(&memory, OWN).is_none());
 }
 
@@ -130,7 +130,7 @@ fn an_index_is_never_believed_blindly() {
 fn names_beyond_the_bound_are_kept_and_told() {
     let memory = Memory::default();
     let mut logger = logger(&memory, 1);
-    let name = |number: usize| (format!("m{number}"), Value::Integer(1));
+    let name = |number: usize| Field::new(format!("m{number}"), 1);
     let many: Vec<_> = (0..MOST_METRICS).map(name).collect();
     logger.log_step(1, None, &many, false).unwrap();
     let error = logger.log_step(2, None, &[name(MOST_METRICS)], false).unwrap_err();
@@ -138,7 +138,7 @@ fn names_beyond_the_bound_are_kept_and_told() {
     let last = lines(&memory, everything(false), 1 << 20).pop().unwrap();
     assert!(last.contains("\"m8192\":1"), "the record is kept");
     let column = |name: &str| Column { name: name.into(), kind: Kind::Integer };
-    let columns = logger.columns(vec![column("m0"), column("m8193")]).unwrap();
+    let columns = logger.column_set(vec![column("m0"), column("m8193")]).unwrap();
     let error = logger.log_row(columns, 0, 3, f64::NAN, &[1.0, 2.0]).unwrap_err();
     assert!(error.to_string().contains("m8193"), "{error}");
     let last = lines(&memory, everything(false), 1 << 20).pop().unwrap();
@@ -150,9 +150,9 @@ fn rows_and_columns_are_checked() {
     let memory = Memory::default();
     let mut logger = logger(&memory, 1);
     let column = |name: &str| Column { name: name.into(), kind: Kind::Integer };
-    let columns = logger.columns(vec![column("a"), column("b")]).unwrap();
-    assert_eq!(logger.columns(vec![column("a"), column("b")]).unwrap(), columns);
-    assert!(logger.columns(vec![column("a"), column("a")]).is_err());
+    let columns = logger.column_set(vec![column("a"), column("b")]).unwrap();
+    assert_eq!(logger.column_set(vec![column("a"), column("b")]).unwrap(), columns);
+    assert!(logger.column_set(vec![column("a"), column("a")]).is_err());
     assert!(logger.log_row(columns, 0, 1, f64::NAN, &[1.0]).is_err());
     assert!(logger.log_row(99, 0, 1, f64::NAN, &[1.0]).is_err());
     assert!(logger.log_rows(columns, &[1], &[1, 2], &[0.0, 0.0], &[1.0; 4]).is_err());
@@ -196,9 +196,9 @@ fn an_overview_thins_out_long_series() {
 #[test]
 fn empty_lines_are_no_entries() {
     let memory = Memory::default();
-    memory.change(File::Metrics, OWN, |bytes| bytes.extend_from_slice(b"\n"));
+    memory.change(RunFile::METRICS, OWN, |bytes| bytes.extend_from_slice(b"\n"));
     log(&memory, 1, [(1, 1.0)]);
-    memory.change(File::Metrics, OWN, |bytes| bytes.extend_from_slice(b"\n\n"));
+    memory.change(RunFile::METRICS, OWN, |bytes| bytes.extend_from_slice(b"\n\n"));
     log(&memory, 1, [(2, 1.0)]);
     assert_eq!(lines(&memory, everything(true), 1 << 20).len(), 2);
 }
@@ -206,7 +206,7 @@ fn empty_lines_are_no_entries() {
 #[test]
 fn a_summary_without_an_epoch_hides_no_other() {
     let memory = Memory::default();
-    memory.change(File::Metrics, OWN, |bytes| {
+    memory.change(RunFile::METRICS, OWN, |bytes| {
         bytes.extend_from_slice(
             b"{\"epoch\":3,\"summary\":{}}\n{\"summary\":{}}\n\
               {\"epoch\":2,\"attempt\":2,\"summary\":{}}\n",
@@ -222,7 +222,7 @@ fn parts_are_merged_in_step_order() {
         let other = Memory::default();
         log(&other, 1, (0..4).map(|step| (step * 3 + u64::from(rank), 1.0)));
         let part = crate::imports::Part { rank: Some(rank), rotated: 0 };
-        memory.change(File::Metrics, part, |bytes| *bytes = other.content(File::Metrics));
+        memory.change(RunFile::METRICS, part, |bytes| *bytes = other.content(RunFile::METRICS));
     }
     assert_eq!(steps(&memory, everything(false)), (0..12).collect::<Vec<_>>());
     assert_eq!(loss(&memory, everything(false)).0, 12);
@@ -272,12 +272,12 @@ proptest! {
                 }
                 Act::Damage => {
                     damaged += 1;
-                    memory.change(File::Metrics, OWN, |bytes| bytes.extend_from_slice(b"{\"step\":\n"));
+                    memory.change(RunFile::METRICS, OWN, |bytes| bytes.extend_from_slice(b"{\"step\":\n"));
                 }
                 Act::Glue => {
                     // Another record follows on the line of a fragment.
                     damaged += 1;
-                    memory.change(File::Metrics, OWN, |bytes| {
+                    memory.change(RunFile::METRICS, OWN, |bytes| {
                         bytes.extend_from_slice(b"{\"timestamp\":\"2026-");
                     });
                     log(&memory, 1, [(7, 7.0)]);
@@ -289,7 +289,7 @@ proptest! {
                         survey.index.save(&memory, OWN).unwrap();
                     }
                 }
-                Act::LoseIndex => memory.remove(File::MetricsIndex),
+                Act::LoseIndex => memory.remove(RunFile::METRICS_INDEX),
             }
         }
         let lowest = |attempt: u32| {

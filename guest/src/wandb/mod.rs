@@ -66,23 +66,7 @@ const MAX_HELD: usize = 1 << 20;
 /// The names in a row that W&B reserves for itself.
 const RESERVED: [&str; 4] = ["_step", "_timestamp", "_runtime", "_wandb"];
 
-/// What `wandb sync` has to know about a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunInfo {
-    /// The run's id, unique in the project; W&B accepts letters, digits, `-` and `_`.
-    pub id: String,
-    /// The project to which the run is uploaded.
-    pub project: String,
-    /// The displayed name.
-    pub name: String,
-    /// The configuration, as the text of a JSON object. Any other text is written as a string, under the
-    /// key `config`. If the text is empty, there is no configuration.
-    pub config: String,
-    /// The machine's name.
-    pub host: String,
-    /// When the run started, in microseconds since 1970-01-01T00:00:00Z.
-    pub started: u64,
-}
+pub use model_foundry_types::RunInfo;
 
 /// Writes one `.wandb` file.
 #[derive(Clone, Debug)]

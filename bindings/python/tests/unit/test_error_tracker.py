@@ -133,5 +133,5 @@ def test_a_tracker_and_a_metrics_logger_share_the_folder_s_run(tmp_path: Path) -
 
 
 def test_an_invalid_limit_raises(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="max_errors_to_track = 0: must be a whole number above 0"):
+    with pytest.raises(ValueError, match="max_errors_to_track = 0: must be a positive integer"):
         ErrorTracker(logging.getLogger("test.errors"), tmp_path, max_errors=0)

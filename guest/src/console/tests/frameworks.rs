@@ -339,13 +339,13 @@ fn missing_steps_are_inferred() {
 #[test]
 fn streams_have_separate_lines_but_share_steps() {
     let mut parser = Parser::new(None);
-    let mut events = parser.feed(Stream::Stdout, b"{'loss': ");
-    events.extend(parser.feed(Stream::Stderr, b"\r 5%|x| 5/100 [00:01<00:02, 3it/s, loss=2]"));
-    events.extend(parser.feed(Stream::Stdout, b"1}\n"));
-    events.extend(parser.feed(Stream::Stderr, b"\r"));
+    let mut events = parser.feed(Output::Stdout, b"{'loss': ");
+    events.extend(parser.feed(Output::Stderr, b"\r 5%|x| 5/100 [00:01<00:02, 3it/s, loss=2]"));
+    events.extend(parser.feed(Output::Stdout, b"1}\n"));
+    events.extend(parser.feed(Output::Stderr, b"\r"));
     assert_eq!(shown(&events), ["step ~1 loss=1"]);
-    events.extend(parser.feed(Stream::Stderr, b"6"));
-    events.extend(parser.feed(Stream::Stdout, b"{'loss': 3}"));
+    events.extend(parser.feed(Output::Stderr, b"6"));
+    events.extend(parser.feed(Output::Stdout, b"{'loss': 3}"));
     events.extend(parser.finish());
     assert_eq!(shown(&events), ["step ~1 loss=1", "step 5 loss=2", "step ~5 loss=3"]);
     assert_eq!(parser.finish(), []);

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::console::lines::MAX_LINE;
+use crate::value::Field;
 
 const SAMPLE: &str = "\
 {'loss': 2.3, 'grad_norm': nan, 'epoch': 0.53}\r
@@ -31,7 +32,7 @@ KeyError: 'x'";
 fn of_chunks<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
     let mut parser = Parser::new(None);
     let mut events: Vec<Event> =
-        chunks.into_iter().flat_map(|chunk| parser.feed(Stream::Stderr, chunk)).collect();
+        chunks.into_iter().flat_map(|chunk| parser.feed(Output::Stderr, chunk)).collect();
     events.extend(parser.finish());
     shown(&events)
 }
@@ -65,7 +66,7 @@ fn events_do_not_depend_on_where_the_bytes_are_divided() {
 #[test]
 fn bytes_that_are_not_utf8_are_replaced() {
     let mut parser = Parser::new(None);
-    let events = parser.feed(Stream::Stdout, b"step=1 l\xffoss=0.5 \xf0\x9f acc=1\n\xff\xfe\n");
+    let events = parser.feed(Output::Stdout, b"step=1 l\xffoss=0.5 \xf0\x9f acc=1\n\xff\xfe\n");
     assert_eq!(
         shown(&events),
         ["step 1 acc=1"].map(|line| line.replace("acc", "l\u{fffd}oss=0.5 acc"))
@@ -224,8 +225,8 @@ fn a_line_of_many_metrics_is_bounded_and_has_each_name_once() {
     let found = events(&format!("{{\"step\": 1, {}}}", json.join(", ")));
     let Event::Metrics(line) = &found[0] else { panic!() };
     assert_eq!(line.metrics.len(), 16_384);
-    assert_eq!(line.metrics[0], ("x0".to_owned(), Value::Integer(20_000)));
-    assert_eq!(line.metrics[100].1, Value::Integer(20_100));
+    assert_eq!(line.metrics[0], Field::new("x0", 20_000));
+    assert_eq!(line.metrics[100].value, Value::Integer(20_100));
 }
 
 #[test]
@@ -318,8 +319,8 @@ proptest! {
             let [Event::Metrics(read)] = found.as_slice() else { panic!("{line}: {found:?}") };
             prop_assert_eq!(read.step, step);
             prop_assert!(!read.step_inferred);
-            prop_assert_eq!(&read.metrics[1], &("count".to_owned(), Value::Integer(count)));
-            let Value::Float(float) = read.metrics[0].1 else { panic!("{line}") };
+            prop_assert_eq!(&read.metrics[1], &Field::new("count", count));
+            let Value::Float(float) = read.metrics[0].value else { panic!("{line}") };
             prop_assert!(float == loss || float.is_nan() && loss.is_nan());
         }
     }

@@ -1,0 +1,127 @@
+//! The command line, as far as commands share it.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, Parser};
+use model_foundry::{FORMAT_VERSION, Query, RunFolder, RunReader};
+
+use crate::commands::Command;
+use crate::terminal::{NOTE, PLAIN};
+
+/// Log training runs into plain files, through a sandboxed component.
+#[derive(Parser)]
+#[command(
+    version,
+    max_term_width = 100,
+    styles = Styles::styled()
+        .header(AnsiColor::Green.on_default().bold())
+        .usage(AnsiColor::Green.on_default().bold())
+        .literal(AnsiColor::Cyan.on_default().bold())
+        .placeholder(AnsiColor::Cyan.on_default()),
+    after_help = "Exit codes: 0 success, 1 failure, 2 wrong usage; under `run` the command's own."
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The run folder that a command reads.
+#[derive(Args)]
+pub(crate) struct Folder {
+    /// The run folder: <runs-dir>/<experiment>
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+}
+
+impl Folder {
+    /// Open the run folder to read it.
+    pub(crate) fn open(&self) -> Result<RunReader> {
+        Ok(RunReader::of(self.open_folder()?)?)
+    }
+
+    /// Open the run folder without a component. Warns on standard error if its format is newer than this program's.
+    pub(crate) fn open_folder(&self) -> Result<RunFolder> {
+        let folder = RunFolder::open(&self.dir)?;
+        if let Some(version) = folder.newer_format() {
+            anstream::eprintln!(
+                "{NOTE}note:{PLAIN} {} has format version {version}, newer than {FORMAT_VERSION}: parts of this \
+                 run may be missing here; update model-foundry",
+                self.dir.display()
+            );
+        }
+        Ok(folder)
+    }
+}
+
+/// Which of a run's metrics a command reads.
+#[derive(Args)]
+pub(crate) struct Selection {
+    /// Steps A to B, both included; A.. and ..B leave one end open, A is one step
+    #[arg(long, value_name = "A..B", value_parser = steps)]
+    pub(crate) steps: Option<(Option<u64>, Option<u64>)>,
+
+    #[command(flatten)]
+    pub(crate) attempts: Attempts,
+}
+
+impl Selection {
+    pub(crate) fn query(&self, summaries: bool) -> Query {
+        let (first_step, last_step) = self.steps.unwrap_or_default();
+        Query { first_step, last_step, summaries, all_attempts: self.attempts.all }
+    }
+}
+
+/// Whether a command reads the steps of earlier attempts too.
+#[derive(Args)]
+pub(crate) struct Attempts {
+    /// Include steps of earlier attempts that a later attempt repeated
+    #[arg(long = "all-attempts")]
+    pub(crate) all: bool,
+}
+
+/// Parse a range of steps.
+fn steps(text: &str) -> Result<(Option<u64>, Option<u64>), String> {
+    let step = |text: &str| match text {
+        "" => Ok(None),
+        text => text
+            .parse()
+            .map(Some)
+            .map_err(|_| format!("a step must be a non-negative integer, got {text:?}")),
+    };
+    let (first, last) = match text.split_once("..") {
+        Some((first, last)) => (step(first)?, step(last.trim_start_matches('='))?),
+        None => (step(text)?, step(text)?),
+    };
+    match (first, last) {
+        (None, None) => Err("give a first or a last step: 100..200, 100.. or ..200".into()),
+        (Some(first), Some(last)) if first > last => {
+            Err(format!("invalid range: first step {first} is greater than last step {last}"))
+        }
+        range => Ok(range),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        use clap::CommandFactory as _;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_range_of_steps_includes_both_ends() {
+        assert_eq!(steps("3..7"), Ok((Some(3), Some(7))));
+        assert_eq!(steps("3..=7"), Ok((Some(3), Some(7))));
+        assert_eq!(steps("3.."), Ok((Some(3), None)));
+        assert_eq!(steps("..7"), Ok((None, Some(7))));
+        assert_eq!(steps("5"), Ok((Some(5), Some(5))));
+        assert!(steps("7..3").is_err());
+        assert!(steps("..").is_err());
+        assert!(steps("a..b").is_err());
+    }
+}

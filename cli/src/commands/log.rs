@@ -1,0 +1,144 @@
+//! `model-foundry log`: log records given as JSON Lines on standard input, from any language.
+
+use std::io::{self, BufRead as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use model_foundry::{
+    ConfigReader, MessageRecord, MetricsLogger, OnError, ParsedRecord, RecordParser, Run, RunFolder,
+    Runtime, Status, StepRecord, StructuredLogger, SummaryRecord,
+};
+
+use crate::terminal::{BAD, PLAIN, counted, plain};
+
+/// The longest line in bytes, which is that of a record.
+const LONGEST: u64 = 16 << 20;
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+One record a line:
+  {\"step\":1,\"epoch\":0,\"metrics\":{\"loss\":0.5}}
+  {\"epoch\":0,\"summary\":{\"val_loss\":0.4}}
+  {\"level\":\"INFO\",\"message\":\"saved\",\"fields\":{\"step\":1}}
+  {\"error_type\":\"ValueError\",\"error_message\":\"…\",\"traceback\":\"…\",\"context\":{}}
+NaN, Infinity and -Infinity are read as numbers, since Python writes them.")]
+pub(crate) struct Arguments {
+    /// The run folder; created if it is missing
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+
+    /// A configuration: .json, .toml, .yaml or .yml
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Print a JSON object with the counts at the end
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
+    let seen = std::sync::Arc::default();
+    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, seen)
+        .context("cannot handle SIGXFSZ")?;
+    let known = RunFolder::open(&arguments.dir).ok().and_then(|folder| folder.manifest().ok()?);
+    let experiment = match known {
+        Some(manifest) => manifest.experiment,
+        None => {
+            let name = std::path::absolute(&arguments.dir)?;
+            name.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+        }
+    };
+    let mut builder = Run::builder(&experiment).folder(&arguments.dir).on_error(OnError::Return);
+    if let Some(file) = &arguments.config {
+        let config = ConfigReader::new(&Runtime::shared()?)?.read_file(file)?;
+        builder = builder.experiment_config(config);
+    }
+    let run = builder.open()?;
+    let mut records = RecordLogger {
+        parser: RecordParser::new()?,
+        metrics: run.metrics(),
+        logger: run.logger(&experiment),
+        run,
+    };
+    let mut input = io::stdin().lock();
+    let (mut number, mut good, mut bad) = (0_u64, 0_u64, 0_u64);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = io::Read::take(&mut input, LONGEST).read_until(b'\n', &mut line);
+        if read.context("standard input")? == 0 {
+            break;
+        }
+        number += 1;
+        if line.len() as u64 == LONGEST && line.last() != Some(&b'\n') {
+            input.skip_until(b'\n').context("standard input")?;
+            warn(number, "the line is longer than 16 MiB");
+            bad += 1;
+            continue;
+        }
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        match records.log(&line) {
+            Ok(()) => good += 1,
+            Err(problem) => {
+                warn(number, &problem);
+                bad += 1;
+            }
+        }
+    }
+    let storage = records.run.storage();
+    // Under `buffered` the storage fails after the call that logged the record.
+    let lost = storage.waiting + storage.refused;
+    let all_well = bad == 0 && lost == 0;
+    records.run.finish(if all_well { Status::Completed } else { Status::Failed }, None);
+    if arguments.json {
+        let counts = serde_json::json!({ "logged": good, "bad_lines": bad, "not_stored": lost });
+        writeln!(io::stdout(), "{counts}")?;
+    } else if !all_well {
+        let (good, bad) = (counted(good, "record"), counted(bad, "line"));
+        anstream::eprintln!("logged {good}, rejected {bad}");
+        if let Some(reason) = storage.latest.filter(|_| lost > 0) {
+            anstream::eprintln!("{} not stored: {reason}", counted(lost, "record"));
+        }
+    }
+    Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn warn(line: u64, problem: &str) {
+    anstream::eprintln!("{BAD}line {line}:{PLAIN} {}", plain(problem));
+}
+
+/// Logs one record after another.
+struct RecordLogger {
+    parser: RecordParser,
+    run: Run,
+    metrics: MetricsLogger,
+    logger: StructuredLogger,
+}
+
+impl RecordLogger {
+    fn log(&mut self, line: &[u8]) -> Result<(), String> {
+        let line = std::str::from_utf8(line).map_err(|_| "the line is not UTF-8".to_owned())?;
+        let parsed = self.parser.parse(line).map_err(|error| error.to_string())?;
+        let logged = match parsed {
+            ParsedRecord::Step(StepRecord { step, epoch, metrics }) => {
+                self.metrics.log_step(step, epoch, &metrics)
+            }
+            ParsedRecord::Summary(SummaryRecord { epoch, summary }) => {
+                self.metrics.log_epoch_summary(epoch, &summary)
+            }
+            ParsedRecord::Message(MessageRecord { level, message, fields }) => {
+                self.logger.log(level, &message, &fields)
+            }
+            ParsedRecord::Error(error) => self.run.errors().log(
+                &error.error_type,
+                &error.error_message,
+                &error.traceback,
+                &error.context,
+            ),
+        };
+        logged.map_err(|error| error.to_string())
+    }
+}

@@ -1,0 +1,74 @@
+//! `model-foundry stats`: statistics of a run's metrics.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use model_foundry::NamedStatistics;
+
+use crate::arguments::{Folder, Selection};
+use crate::output::{Output, warn_of_damage};
+use crate::terminal::{count, number, one_line, table, table_text};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    folder: Folder,
+
+    /// The metrics; all of them if none is named
+    #[arg(value_name = "METRIC")]
+    metrics: Vec<String>,
+
+    #[command(flatten)]
+    selection: Selection,
+
+    #[command(flatten)]
+    output: Output,
+}
+
+pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
+    let mut reader = arguments.folder.open()?;
+    let query = arguments.selection.query(false);
+    let (statistics, damage) = reader.statistics(query, &arguments.metrics)?;
+    for name in &arguments.metrics {
+        if !statistics.iter().any(|metric| metric.name == *name) {
+            bail!(
+                "no metric {name:?} in these steps; `model-foundry stats {}` lists all metrics",
+                reader.folder().display()
+            );
+        }
+    }
+    arguments.output.print(&statistics, |out| Ok(write!(out, "{}", as_table(&statistics))?))?;
+    warn_of_damage(reader.folder(), &damage);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn as_table(statistics: &[NamedStatistics]) -> String {
+    let header = [
+        "metric",
+        "count",
+        "mean",
+        "std",
+        "min",
+        "p50",
+        "p95",
+        "p99",
+        "max",
+        "last",
+        "non-finite",
+    ];
+    let mut rows = table(&header, &[0]);
+    for metric in statistics {
+        let s = &metric.statistics;
+        let non_finite = s.nan + s.positive_infinity + s.negative_infinity;
+        let mut row = vec![one_line(&metric.name, 60), count(s.count)];
+        let figures = [s.mean, s.std, s.min, s.p50, s.p95, s.p99, s.max, s.last];
+        let none = || "–".to_owned();
+        row.extend(figures.map(|figure| if s.count == 0 { none() } else { number(figure) }));
+        row.push(match s.first_non_finite_step {
+            Some(step) => format!("{} from step {step}", count(non_finite)),
+            None => "0".into(),
+        });
+        rows.add_row(row);
+    }
+    table_text(&rows)
+}

@@ -1,0 +1,50 @@
+//! The `model-foundry` program.
+
+mod arguments;
+mod commands;
+mod output;
+mod page;
+mod supervise;
+mod terminal;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use arguments::Arguments;
+
+/// Parse the arguments, run the command, and report what failed.
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // clap reports `--help` and `--version` as errors that go to standard output.
+            let code = if error.use_stderr() { 2 } else { 0 };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    match arguments.command.run() {
+        Ok(code) => code,
+        // The reader of our output closed it: `model-foundry history DIR | head`.
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let error = format!("{error:#}");
+            let error = terminal::plain(&error);
+            anstream::eprintln!("{}error:{} {error}", terminal::BAD, terminal::PLAIN);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let closed = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+    error.chain().any(|cause| {
+        cause.downcast_ref().is_some_and(closed)
+            || cause
+                .downcast_ref::<serde_json::Error>()
+                .and_then(serde_json::Error::io_error_kind)
+                .is_some_and(|kind| kind == io::ErrorKind::BrokenPipe)
+    })
+}

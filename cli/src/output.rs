@@ -1,0 +1,52 @@
+//! How a command prints its answer: as JSON under `--json`, as text without.
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Result;
+use clap::Args;
+use model_foundry::{Damage, DamagedLine};
+use serde::Serialize;
+
+use crate::terminal::{NOTE, PLAIN};
+
+/// The format of a command's answer.
+#[derive(Args)]
+pub(crate) struct Output {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Output {
+    /// Print an answer on standard output: `answer` as JSON, or what `text` writes.
+    pub(crate) fn print(
+        &self,
+        answer: &(impl Serialize + ?Sized),
+        text: impl FnOnce(&mut dyn Write) -> Result<()>,
+    ) -> Result<()> {
+        let mut out = anstream::stdout().lock();
+        if self.json {
+            serde_json::to_writer_pretty(&mut out, answer)?;
+            writeln!(out)?;
+        } else {
+            text(&mut out)?;
+        }
+        out.flush()?;
+        Ok(())
+    }
+}
+
+/// Report on standard error which lines were skipped.
+pub(crate) fn warn_of_damage(folder: &Path, damage: &Damage) {
+    let Some(DamagedLine { file, line, problem }) = &damage.first else { return };
+    let others = match damage.lines {
+        1 => String::new(),
+        lines => format!(" and {} more", lines - 1),
+    };
+    anstream::eprintln!(
+        "{NOTE}note:{PLAIN} skipped {file} line {line} ({problem}){others}; list them with \
+         `model-foundry verify {}`",
+        folder.display()
+    );
+}

@@ -1,0 +1,279 @@
+//! The page that `show` prints and `run` ends with: what a person wants to know after training.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use anyhow::Result;
+use model_foundry::{
+    Damage, ErrorEntry, ErrorReport, Manifest, NamedStatistics, Peaks, Query, RunReader, Series,
+    Status, Timing, rfc3339,
+};
+use serde::Serialize;
+
+use crate::terminal::{
+    BAD, FAINT, GOOD, NOTE, PLAIN, STRONG, bytes, count, counted, duration, number, one_line,
+    plain, seconds, sparkline, table, table_text,
+};
+
+/// How wide the small charts are.
+const CHART: u32 = 24;
+
+/// How many metrics and timings the page lists; it counts the others.
+const MOST_METRICS: usize = 40;
+const MOST_TIMINGS: usize = 8;
+
+/// What the page shows.
+#[derive(Serialize)]
+pub(crate) struct Page {
+    run: Option<Manifest>,
+    metrics: Vec<NamedStatistics>,
+    #[serde(skip)]
+    series: Vec<Series>,
+    timings: Vec<Timing>,
+    memory: Peaks,
+    errors: ErrorReport,
+    damaged_lines: u64,
+    #[serde(skip)]
+    damage: Damage,
+}
+
+impl Page {
+    /// Read what the page shows.
+    pub(crate) fn read(reader: &mut RunReader, all_attempts: bool) -> Result<Self> {
+        let query = Query { all_attempts, ..Query::default() };
+        let (metrics, series, damage) = reader.overview(query, CHART)?;
+        let errors = reader.errors(5)?;
+        Ok(Self {
+            run: reader.manifest()?,
+            metrics,
+            series,
+            timings: reader.timings()?,
+            memory: reader.memory_peaks()?,
+            damaged_lines: damage.lines + errors.damaged_lines,
+            errors,
+            damage,
+        })
+    }
+
+    /// The lines of metrics.jsonl that were skipped.
+    pub(crate) fn damage(&self) -> &Damage {
+        &self.damage
+    }
+
+    /// Print it.
+    pub(crate) fn write(&self, out: &mut dyn Write, folder: &std::path::Path) -> io::Result<()> {
+        self.write_head(out, folder)?;
+        self.write_metrics(out)?;
+        self.write_timings(out)?;
+        self.write_memory(out)?;
+        self.write_errors(out)?;
+        self.write_storage(out)
+    }
+
+    fn write_head(&self, out: &mut dyn Write, folder: &std::path::Path) -> io::Result<()> {
+        let Some(run) = &self.run else {
+            return writeln!(out, "{STRONG}{}{PLAIN}  {FAINT}no run.json{PLAIN}", folder.display());
+        };
+        write!(out, "{STRONG}{}{PLAIN}", plain(&run.experiment))?;
+        if let Some(latest) = run.latest() {
+            let style = match latest.status {
+                Status::Completed => GOOD,
+                Status::Running => STRONG,
+                Status::Interrupted => NOTE,
+                Status::Failed | Status::Died => BAD,
+            };
+            write!(out, "  {style}{}{PLAIN}", latest.status.name())?;
+            if let Some(code) = latest.exit_code.filter(|code| *code != 0) {
+                write!(out, " with exit code {code}")?;
+            }
+            if let Some(took) = took(&latest.start, latest.end.as_deref()) {
+                write!(out, " {} {}", in_or_since(latest.status), duration(took))?;
+            }
+            if run.attempts.len() > 1 {
+                write!(out, ", attempt {}", latest.attempt)?;
+            }
+        }
+        writeln!(out, "  {FAINT}{}{PLAIN}", folder.display())?;
+        let commit = plain(&run.git_hash);
+        let start = run.latest().map(|latest| latest.start.as_str()).unwrap_or_default();
+        let start = plain(start.get(..19).unwrap_or(start)).replace('T', " ");
+        writeln!(
+            out,
+            "{FAINT}{start} UTC · {} · {} · commit {commit} · {}{PLAIN}",
+            plain(&run.host.name),
+            plain(&run.device),
+            one_line(&run.command.join(" "), 80),
+        )
+    }
+
+    fn write_metrics(&self, out: &mut dyn Write) -> io::Result<()> {
+        if self.metrics.is_empty() {
+            return writeln!(out, "\nno metrics were logged");
+        }
+        writeln!(out)?;
+        let header = ["metric", "count", "last", "mean", "min", "max", "std", "trend"];
+        let mut rows = table(&header, &[0, 7]);
+        for NamedStatistics { name, statistics } in self.metrics.iter().take(MOST_METRICS) {
+            let of_samples = |figure: f64| match statistics.count {
+                0 => "–".to_owned(),
+                _ => number(figure),
+            };
+            let points = self.series.iter().find(|series| series.name == *name);
+            rows.add_row([
+                one_line(name, 40),
+                count(statistics.count),
+                of_samples(statistics.last),
+                of_samples(statistics.mean),
+                of_samples(statistics.min),
+                of_samples(statistics.max),
+                of_samples(statistics.std),
+                sparkline(points.map_or(&[], |series| &series.points)),
+            ]);
+        }
+        write!(out, "{}", table_text(&rows))?;
+        if self.metrics.len() > MOST_METRICS {
+            let more = self.metrics.len() - MOST_METRICS;
+            writeln!(out, "  {FAINT}and {more} more: `model-foundry stats`{PLAIN}")?;
+        }
+        for NamedStatistics { name, statistics } in &self.metrics {
+            let kinds = [
+                (statistics.nan, "NaN"),
+                (statistics.positive_infinity, "+∞"),
+                (statistics.negative_infinity, "−∞"),
+            ];
+            let kinds: Vec<String> = kinds
+                .iter()
+                .filter(|(times, _)| *times > 0)
+                .map(|(times, kind)| format!("{} × {kind}", count(*times)))
+                .collect();
+            if let Some(step) = statistics.first_non_finite_step {
+                writeln!(
+                    out,
+                    "  {NOTE}not finite:{PLAIN} {} was {}, first at step {step}",
+                    one_line(name, 60),
+                    kinds.join(", ")
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_timings(&self, out: &mut dyn Write) -> io::Result<()> {
+        if self.timings.is_empty() {
+            return Ok(());
+        }
+        writeln!(out)?;
+        write!(out, "{}", timings_table(&self.timings[..self.timings.len().min(MOST_TIMINGS)]))?;
+        if self.timings.len() > MOST_TIMINGS {
+            let more = self.timings.len() - MOST_TIMINGS;
+            writeln!(out, "  {FAINT}and {more} more: `model-foundry timings`{PLAIN}")?;
+        }
+        Ok(())
+    }
+
+    fn write_memory(&self, out: &mut dyn Write) -> io::Result<()> {
+        let peaks = &self.memory;
+        if peaks.samples == 0 {
+            return Ok(());
+        }
+        write!(out, "\nmemory peak  process {}", bytes(peaks.process_resident))?;
+        write!(out, ", machine {}", bytes(peaks.machine_used))?;
+        for gpu in &peaks.gpus {
+            write!(out, ", {} {} in use", plain(&gpu.name), bytes(gpu.used))?;
+            if let Some(process) = gpu.process {
+                write!(out, " ({} by the run)", bytes(process))?;
+            }
+        }
+        writeln!(out, "  {FAINT}{}{PLAIN}", counted(peaks.samples, "sample"))
+    }
+
+    fn write_errors(&self, out: &mut dyn Write) -> io::Result<()> {
+        if self.errors.counts.is_empty() {
+            return Ok(());
+        }
+        let kinds: Vec<String> = self
+            .errors
+            .counts
+            .iter()
+            .map(|kind| format!("{} × {}", count(kind.count), one_line(&kind.error_type, 60)))
+            .collect();
+        writeln!(out, "\n{BAD}errors{PLAIN}  {}", kinds.join(", "))?;
+        if let Some(first) = &self.errors.first {
+            let rank = first.rank.map(|rank| format!(" on rank {rank}")).unwrap_or_default();
+            writeln!(
+                out,
+                "  first{rank}, {}: {}: {}",
+                time(first),
+                one_line(&first.error_type, 60),
+                one_line(&first.error_message, 200)
+            )?;
+        }
+        Ok(())
+    }
+
+    fn write_storage(&self, out: &mut dyn Write) -> io::Result<()> {
+        let attempts = self.run.iter().flat_map(|run| &run.attempts);
+        let (mut failures, mut refused, mut component, mut latest) = (0, 0, 0, None);
+        for attempt in attempts {
+            failures += attempt.storage_failures;
+            refused += attempt.refused_records;
+            component += attempt.component_failures;
+            latest = attempt.storage_error.as_ref().or(latest);
+        }
+        if failures > 0 {
+            write!(out, "\n{BAD}storage{PLAIN}  {} failed", counted(failures, "append"))?;
+            if refused > 0 {
+                write!(out, "; {} lost", counted(refused, "record"))?;
+            } else {
+                write!(out, "; no record was lost")?;
+            }
+            writeln!(out, ": {}", one_line(latest.map_or("", String::as_str), 200))?;
+        }
+        if component > 0 {
+            let times = counted(component, "time");
+            writeln!(out, "\n{BAD}component{PLAIN}  failed and was restarted {times}")?;
+        }
+        Ok(())
+    }
+}
+
+/// When an error was logged.
+pub(crate) fn time(error: &ErrorEntry) -> String {
+    error.timestamp.map_or_else(|| "at an unknown time".into(), rfc3339)
+}
+
+/// A table of timings.
+pub(crate) fn timings_table(timings: &[Timing]) -> String {
+    let header = ["timing", "count", "total", "mean", "p50", "p95", "max"];
+    let mut rows = table(&header, &[0]);
+    for timing in timings {
+        rows.add_row([
+            one_line(&timing.name, 40),
+            count(timing.count),
+            seconds(timing.total),
+            seconds(timing.mean),
+            seconds(timing.p50),
+            seconds(timing.p95),
+            seconds(timing.max),
+        ]);
+    }
+    table_text(&rows)
+}
+
+fn in_or_since(status: Status) -> &'static str {
+    match status {
+        Status::Running => "for",
+        Status::Completed => "in",
+        _ => "after",
+    }
+}
+
+/// From start to end, or to now.
+fn took(start: &str, end: Option<&str>) -> Option<Duration> {
+    let parse = |text: &str| chrono::DateTime::parse_from_rfc3339(text).ok();
+    let end = match end {
+        Some(end) => parse(end)?.to_utc(),
+        None => chrono::Utc::now(),
+    };
+    (end - parse(start)?.to_utc()).to_std().ok()
+}

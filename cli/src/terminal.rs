@@ -1,0 +1,195 @@
+//! How things look: colors, numbers, durations, tables, small charts.
+//!
+//! Colors go through `anstream`, which leaves them out where there is no terminal, or where NO_COLOR
+//! says so.
+
+use std::borrow::Cow;
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+
+/// Headings and names.
+pub(crate) const STRONG: Style = Style::new().bold();
+/// What is beside the point.
+pub(crate) const FAINT: Style = Style::new().dimmed();
+/// What went well.
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default().bold();
+/// What went wrong.
+pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
+/// What is worth a look.
+pub(crate) const NOTE: Style = AnsiColor::Yellow.on_default().bold();
+/// The end of a style.
+pub(crate) const PLAIN: anstyle::Reset = anstyle::Reset;
+
+/// Text from a file or a component, safe to print: a terminal must not be steered by what was logged.
+pub(crate) fn plain(text: &str) -> Cow<'_, str> {
+    if text.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
+        let escape = |c: char| match c {
+            '\n' | '\t' => c.to_string(),
+            c if c.is_control() => c.escape_default().to_string(),
+            c => c.to_string(),
+        };
+        Cow::Owned(text.chars().map(escape).collect())
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+/// Text on one line.
+pub(crate) fn one_line(text: &str, longest: usize) -> String {
+    let text: String = plain(text).split_whitespace().collect::<Vec<_>>().join(" ");
+    if text.chars().count() <= longest {
+        return text;
+    }
+    text.chars().take(longest.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// A number in about five significant digits.
+pub(crate) fn number(number: f64) -> String {
+    let magnitude = number.abs();
+    if number == 0.0 {
+        "0".into()
+    } else if !number.is_finite() {
+        number.to_string()
+    } else if number.fract() == 0.0 && magnitude < 1e9 {
+        format!("{number}")
+    } else if (1e-3..1e6).contains(&magnitude) {
+        let digits = (4 - magnitude.log10().floor() as i32).clamp(1, 7) as usize;
+        let text = format!("{number:.digits$}");
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        format!("{number:.3e}")
+    }
+}
+
+/// A whole number with its thousands apart.
+pub(crate) fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// "1 step", "2 steps".
+pub(crate) fn counted(number: u64, one: &str) -> String {
+    format!("{} {one}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
+/// Bytes in the largest binary unit of which there is at least one.
+pub(crate) fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut size = bytes as f64;
+    let mut unit = 0;
+    while size >= 1024.0 && unit + 1 < UNITS.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{size:.1} {}", UNITS[unit]) }
+}
+
+/// Seconds in the unit that suits them.
+pub(crate) fn seconds(seconds: f64) -> String {
+    match seconds {
+        s if s < 1e-6 => format!("{:.0} ns", s * 1e9),
+        s if s < 1e-3 => format!("{:.1} µs", s * 1e6),
+        s if s < 1.0 => format!("{:.1} ms", s * 1e3),
+        s if s < 120.0 => format!("{s:.1} s"),
+        s => duration(Duration::from_secs_f64(s.min(1e12))),
+    }
+}
+
+/// Days, hours, minutes and seconds, the two largest of them.
+pub(crate) fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60) {
+        (0, 0, 0, _) => format!("{:.1} s", duration.as_secs_f64()),
+        (0, 0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (0, hours, minutes, _) => format!("{hours} h {minutes} min"),
+        (days, hours, _, _) => format!("{days} d {hours} h"),
+    }
+}
+
+/// A table without lines: the first columns to the left, numbers to the right.
+pub(crate) fn table(header: &[&str], left: &[usize]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header);
+    for (at, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((if at == 0 { 2 } else { 1 }, 1));
+        if !left.contains(&at) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+/// The table's text, its heading faint, no blanks at the ends of lines.
+pub(crate) fn table_text(table: &Table) -> String {
+    let mut text = String::new();
+    for (at, line) in table.to_string().lines().enumerate() {
+        let line = line.trim_end();
+        if at == 0 {
+            text.push_str(&format!("{FAINT}{line}{PLAIN}\n"));
+        } else {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// A chart of one line: eight heights from the smallest value to the largest.
+pub(crate) fn sparkline(points: &[f64]) -> String {
+    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let (low, high) = points
+        .iter()
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &p| (low.min(p), high.max(p)));
+    let bar = |&point: &f64| {
+        let share = if high > low { (point - low) / (high - low) } else { 0.5 };
+        BARS[((share * 8.0) as usize).min(7)]
+    };
+    points.iter().map(bar).collect()
+}
+
+/// Whether standard error is a terminal on which a line can be redrawn.
+pub(crate) fn is_live() -> bool {
+    std::io::stderr().is_terminal() && std::env::var("TERM").as_deref() != Ok("dumb")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short() {
+        let shown = [0.0, 1.0, 700.0, 1.83216, 0.0123456, 0.0015, 5321.5, 1.5e-5, 2.5e9, 12.0];
+        let texts: Vec<String> = shown.iter().map(|&n| number(n)).collect();
+        assert_eq!(
+            texts,
+            [
+                "0", "1", "700", "1.8322", "0.012346", "0.0015", "5321.5", "1.500e-5", "2.500e9",
+                "12"
+            ]
+        );
+        assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(seconds(0.0005), "500.0 µs");
+        assert_eq!(duration(Duration::from_secs(3_725)), "1 h 2 min");
+        assert_eq!(sparkline(&[0.0, 1.0, 0.5]), "▁█▅");
+        assert_eq!(sparkline(&[2.0]), "▅");
+    }
+
+    #[test]
+    fn a_terminal_is_not_steered() {
+        assert_eq!(plain("a\u{1b}[31mb"), "a\\u{1b}[31mb");
+        assert_eq!(one_line("a\n  b", 10), "a b");
+        assert_eq!(one_line("abcdef", 4), "abc…");
+    }
+}

@@ -1,0 +1,107 @@
+//! A copy of a run's metrics as a Weights & Biases offline run.
+
+use std::ops::Range;
+
+use model_foundry_types::{LoggingConfig, Options};
+
+use super::jsonl::write_number;
+use super::{CopySink, MetricSink, RowHead};
+use crate::Result;
+use crate::imports::{Imports, RunFile};
+use crate::json;
+use crate::line_buffer::LineBuffer;
+use crate::value::ValueRef;
+use crate::wandb::Encoder;
+
+/// The transaction log of the offline run.
+const FILE: RunFile = RunFile("run.wandb");
+
+/// How many bytes of the log are held back: a block of its format.
+const BLOCK: usize = 32 << 10;
+
+/// The offline run.
+pub(super) struct Wandb {
+    encoder: Encoder,
+    pending: Vec<u8>,
+    /// The values of the row that is being written: where name and value are in `texts`.
+    items: Vec<(Range<usize>, Range<usize>)>,
+    texts: String,
+    step: u64,
+    time: u64,
+    /// The epoch of a summary.
+    epoch: Option<f64>,
+}
+
+impl<I: Imports> CopySink<I> for Wandb {
+    fn begin(config: &LoggingConfig, options: &Options) -> Option<Self> {
+        // The log cannot be resumed in the middle of a block.
+        let info = options.copies.as_ref().filter(|_| config.log_to_wandb && !options.reopened)?;
+        let mut pending = Vec::new();
+        let encoder = Encoder::begin(info, &mut pending);
+        let (items, texts) = (Vec::new(), String::new());
+        Some(Self { encoder, pending, items, texts, step: 0, time: 0, epoch: None })
+    }
+}
+
+impl<I: Imports> MetricSink<I> for Wandb {
+    fn begin_row(&mut self, head: &RowHead) {
+        self.time = head.time;
+        // Weights & Biases knows only steps: a summary goes to the latest one, and names its epoch.
+        match head.step {
+            Some(step) => self.step = step,
+            None => self.epoch = head.epoch,
+        }
+    }
+
+    fn value(&mut self, name: &str, value: ValueRef<'_>, text: &str) {
+        let start = self.texts.len();
+        self.texts.push_str(name);
+        let name = start..self.texts.len();
+        // Weights & Biases reads NaN and the infinities as Python writes them in JSON.
+        let non_finite = value.as_number().and_then(json::non_finite_name);
+        self.texts.push_str(non_finite.unwrap_or(text));
+        self.items.push((name.clone(), name.end..self.texts.len()));
+    }
+
+    fn end_row(&mut self) {
+        if let Some(epoch) = self.epoch.take() {
+            let mut text = LineBuffer::new();
+            write_number(&mut text, epoch);
+            MetricSink::<I>::value(self, "epoch", ValueRef::Float(epoch), &text);
+        }
+        let texts = &self.texts;
+        let mut items =
+            self.items.iter().map(|(name, value)| (&texts[name.clone()], &texts[value.clone()]));
+        self.encoder.history(&mut self.pending, self.step, self.time, &mut items);
+        self.items.clear();
+        self.texts.clear();
+    }
+
+    fn discard_row(&mut self) {
+        self.epoch = None;
+        self.items.clear();
+        self.texts = String::new();
+    }
+
+    fn append(&mut self, imports: &I) -> Result<()> {
+        if self.pending.len() >= BLOCK {
+            imports.append_bytes(FILE, &std::mem::take(&mut self.pending))?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, imports: &I, _time: u64) -> Result<()> {
+        // Readers take the latest values only from summaries.
+        self.encoder.summary(&mut self.pending);
+        imports.append_bytes(FILE, &self.pending)?;
+        self.pending.clear();
+        Ok(())
+    }
+
+    fn close(&mut self, imports: &I, exit_code: i32, time: u64) -> Result<()> {
+        self.encoder.finish(&mut self.pending, exit_code, time);
+        imports.append_bytes(FILE, &self.pending)?;
+        self.pending.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,207 @@
+//! A run: the library's front door.
+
+mod builder;
+mod fork;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use model_foundry_types::{Field, LoggingConfig};
+
+pub use self::builder::RunBuilder;
+pub use self::fork::ForkState;
+use crate::api::errors::ErrorTracker;
+use crate::api::metrics::MetricsLogger;
+use crate::api::performance::PerformanceLogger;
+use crate::api::structured::StructuredLogger;
+use crate::folder::manifest::{Manifest, Status};
+use crate::process::termination::Flush as _;
+use crate::recording::core::RunCore;
+use crate::recording::queue::Queue;
+use crate::services::files::{RepairedTail, StorageTally};
+use crate::{Error, Result};
+
+/// The variable by which `model-foundry run` tells a library in its command which run folder to join.
+pub const RUN_DIR_VARIABLE: &str = "MODEL_FOUNDRY_RUN_DIR";
+
+/// A run that is being logged. Clones are the same run; threads may share it.
+///
+/// The attempt ends when the last clone and the last logger are dropped: completed, or failed if that happens during
+/// a panic; or when [`Run::finish`] ends it.
+#[derive(Clone)]
+pub struct Run {
+    core: Arc<RunCore>,
+}
+
+impl std::fmt::Debug for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Run").field("folder", &self.core.folder).finish_non_exhaustive()
+    }
+}
+
+impl Run {
+    /// Open the run of an experiment in a folder of runs, with the default configuration.
+    ///
+    /// # Errors
+    ///
+    /// As [`RunBuilder::open`].
+    pub fn open(runs_dir: impl Into<PathBuf>, experiment: &str) -> Result<Self> {
+        Self::builder(experiment).runs_dir(runs_dir).open()
+    }
+
+    /// A run of an experiment, to be configured and opened.
+    ///
+    /// Under `model-foundry run`, which names its folder in `MODEL_FOUNDRY_RUN_DIR`, the process joins that run,
+    /// whatever the experiment's name here, with that run's configuration unless another is given; the program then
+    /// takes no metrics from the process's output. [`RunBuilder::folder`] opens a separate run there too.
+    pub fn builder(experiment: &str) -> RunBuilder {
+        RunBuilder::new(experiment)
+    }
+
+    /// A structured logger. Its base context is the run's: experiment, git_hash and device, and the rank if there are
+    /// several.
+    pub fn logger(&self, name: &str) -> StructuredLogger {
+        let manifest = self.core.manifest.lock();
+        let mut context = vec![
+            Field::new("experiment", manifest.experiment.as_str()),
+            Field::new("git_hash", manifest.git_hash.as_str()),
+            Field::new("device", manifest.device.as_str()),
+        ];
+        context.extend(self.core.rank.map(|rank| Field::new("rank", rank)));
+        drop(manifest);
+        StructuredLogger::new(self.core.clone(), name, context)
+    }
+
+    /// The metrics logger.
+    pub fn metrics(&self) -> MetricsLogger {
+        MetricsLogger::new(self.core.clone())
+    }
+
+    /// The performance logger.
+    pub fn performance(&self) -> PerformanceLogger {
+        PerformanceLogger::new(self.core.clone())
+    }
+
+    /// The error tracker.
+    pub fn errors(&self) -> ErrorTracker {
+        ErrorTracker::new(self.core.clone())
+    }
+
+    /// The run folder.
+    pub fn folder(&self) -> &Path {
+        &self.core.folder
+    }
+
+    /// The logging configuration.
+    pub fn config(&self) -> &LoggingConfig {
+        &self.core.config
+    }
+
+    /// The manifest as it was when the run was opened.
+    pub fn manifest(&self) -> Manifest {
+        self.core.manifest.lock().clone()
+    }
+
+    /// The attempt at the experiment, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.core.attempt.lock().number()
+    }
+
+    /// This process's rank, if there are several.
+    pub fn rank(&self) -> Option<u32> {
+        self.core.rank
+    }
+
+    /// What happened to records that the storage did not take at once.
+    pub fn storage(&self) -> StorageTally {
+        self.core
+            .after_all(|guest| Ok(guest.sandbox().services()?.files().tally()))
+            .unwrap_or_default()
+    }
+
+    /// How often the component failed and was restarted.
+    pub fn component_failures(&self) -> u64 {
+        self.core.guest.lock().sandbox().traps()
+    }
+
+    /// Write everything that was logged to the disk, and wait until it is there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Storage`] if the disk refuses.
+    pub fn sync(&self) -> Result<()> {
+        self.core.after_all(|guest| {
+            guest.metrics(|logger, store, handle| logger.call_flush(store, handle))?;
+            let synced = guest.sandbox().services()?.files().sync();
+            synced.map_err(|error| Error::Storage(error.to_string()))
+        })
+    }
+
+    /// Write what is buffered. Under the other durabilities nothing is.
+    pub fn flush(&self) {
+        self.core.flush();
+    }
+
+    /// End the attempt as failed by this error, which goes to errors.jsonl and, at ERROR, to main.log.
+    ///
+    /// # Errors
+    ///
+    /// Under [`OnError::Return`](crate::OnError::Return): if the error could not be written.
+    pub fn fail<E: std::error::Error + ?Sized>(&self, error: &E, context: &[Field]) -> Result<()> {
+        let tracked = self.errors().log_error(error, context);
+        let logged = self.logger("model_foundry").exception("training failed", error, context);
+        self.finish(Status::Failed, None);
+        tracked.and(logged)
+    }
+
+    /// End the attempt. The first end counts.
+    pub fn finish(&self, status: Status, exit_code: Option<i32>) {
+        self.core.finish(status, exit_code);
+    }
+
+    /// Report in the log which torn ends, left by a crash, were repaired.
+    fn log_repaired_tails(&self) -> Result<()> {
+        let repaired: Vec<RepairedTail> =
+            self.core.with(|guest| Ok(guest.sandbox().services()?.files().take_repaired()))?;
+        let logger = self.logger("model_foundry");
+        for RepairedTail { name, bytes } in repaired {
+            let moved_to = format!("{name}.torn");
+            let fields = crate::fields! { file: name, bytes, moved_to };
+            logger.warning("a torn last line was moved aside", &fields)?;
+        }
+        Ok(())
+    }
+}
+
+/// For the program and for other languages' bindings, which know more of the process than a trainer does.
+#[doc(hidden)]
+impl Run {
+    /// Count these processes and their descendants in memory samples, instead of this process.
+    pub fn monitor(&self, process: u32) {
+        self.core.monitored.lock().push(process);
+    }
+
+    /// Whether a library inside the supervised command logs to this run too.
+    pub fn has_library_inside(&self) -> bool {
+        let manifest = Manifest::read(&self.core.dir).ok().flatten();
+        manifest.is_some_and(|manifest| {
+            manifest.latest().is_some_and(|attempt| attempt.logged_by_library)
+        })
+    }
+
+    /// How often a call had to wait because the queue of `buffered` was full.
+    pub fn queue_waits(&self) -> u64 {
+        self.core.queue.as_ref().map_or(0, Queue::waits)
+    }
+
+    /// Whether logging a row may wait: for the disk, or under `buffered` for room in the queue. A caller that holds a
+    /// lock that others need releases it first.
+    #[inline]
+    pub fn may_wait(&self) -> bool {
+        self.core.queue.as_ref().is_none_or(Queue::is_crowded)
+    }
+
+    pub(crate) fn core(&self) -> &Arc<RunCore> {
+        &self.core
+    }
+}

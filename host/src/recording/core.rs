@@ -1,0 +1,161 @@
+//! What a run and its loggers share. The run is above the loggers, and this is below both.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cap_std::fs::Dir;
+use model_foundry_types::{Level, LoggingConfig, rfc3339};
+
+use super::attempt::AttemptWriter;
+use super::column_sets::ColumnSets;
+use super::error_policy::ErrorPolicy;
+use super::guest_loggers::GuestLoggers;
+use super::queue::Queue;
+use crate::Result;
+use crate::folder::locks;
+use crate::folder::manifest::{MANIFEST, Manifest, Status};
+use crate::process::mutex::{Mutex, MutexGuard};
+use crate::process::termination::Flush;
+use crate::services::Sample;
+use crate::services::clocks::Clock;
+use crate::services::sampler::Sampler;
+
+/// An open run. The attempt ends when the last handle of it is dropped.
+pub(crate) struct RunCore {
+    /// Where records wait under `buffered`.
+    pub(crate) queue: Option<Queue>,
+    pub(crate) policy: Arc<ErrorPolicy>,
+    pub(crate) guest: Arc<Mutex<GuestLoggers>>,
+    pub(crate) sampler: Mutex<Sampler>,
+    pub(crate) nvml: Option<PathBuf>,
+    /// The processes that memory samples count, instead of this one.
+    pub(crate) monitored: Mutex<Vec<u32>>,
+    pub(crate) folder: PathBuf,
+    pub(crate) dir: Dir,
+    pub(crate) manifest: Mutex<Manifest>,
+    /// The column sets of steps that are logged by name.
+    pub(crate) column_sets: Mutex<ColumnSets>,
+    pub(crate) attempt: Mutex<AttemptWriter>,
+    pub(crate) config: LoggingConfig,
+    /// The minimum level of records that go anywhere.
+    pub(crate) minimum_level: Level,
+    pub(crate) clock: Clock,
+    pub(crate) rank: Option<u32>,
+    /// Whether this process's rank has files of its own.
+    pub(crate) shards: bool,
+    /// Marks this process as one that logs to the run; none in a forked process that left the run to its parent.
+    pub(crate) live: Mutex<Option<locks::Lock>>,
+}
+
+impl RunCore {
+    /// Whether a record of this level goes anywhere.
+    #[inline]
+    pub(crate) fn wants(&self, level: Level) -> bool {
+        level >= self.minimum_level
+    }
+
+    /// Use the component's loggers.
+    pub(crate) fn with<R>(&self, work: impl FnOnce(&mut GuestLoggers) -> Result<R>) -> Result<R> {
+        work(&mut self.guest.lock())
+    }
+
+    /// Use the component's loggers unless another thread does.
+    pub(crate) fn with_if_free<R>(&self, work: impl FnOnce(&mut GuestLoggers) -> R) -> Option<R> {
+        self.guest.try_lock().map(|mut guest| work(&mut guest))
+    }
+
+    /// Use the component's loggers after everything that was logged before.
+    pub(crate) fn after_all<R>(
+        &self,
+        work: impl FnOnce(&mut GuestLoggers) -> Result<R>,
+    ) -> Result<R> {
+        self.flush();
+        self.with(work)
+    }
+
+    /// Write a record. Failures are counted, reported once, and returned only if the caller asked for that, or if
+    /// they are the caller's own mistake.
+    pub(crate) fn record<R: Default>(
+        &self,
+        work: impl FnOnce(&mut GuestLoggers) -> Result<R>,
+    ) -> Result<R> {
+        self.policy.apply(self.with(work))
+    }
+
+    pub(crate) fn column_sets(&self) -> MutexGuard<'_, ColumnSets> {
+        self.column_sets.lock()
+    }
+
+    /// The queue under `buffered`, and the current time: a record in the queue carries the time of its call.
+    #[inline]
+    pub(crate) fn queue(&self) -> Option<(&Queue, u64)> {
+        self.queue.as_ref().map(|queue| (queue, self.clock.now()))
+    }
+
+    /// Nanoseconds of the monotonic clock.
+    pub(crate) fn monotonic(&self) -> u64 {
+        self.clock.monotonic()
+    }
+
+    /// Print a line on the console, if there is one.
+    pub(crate) fn print(&self, line: Option<String>) {
+        if let Some(line) = line {
+            self.policy.print(&line);
+        }
+    }
+
+    /// Sample memory. The component's lock is not held.
+    pub(crate) fn sample(&self) -> Sample {
+        let monitored = self.monitored.lock().clone();
+        self.sampler.lock().sample(&monitored)
+    }
+
+    /// End the attempt. The first end counts.
+    pub(crate) fn finish(&self, status: Status, exit_code: Option<i32>) {
+        // Before any lock is taken: the writer runs the console's function, which may call anything.
+        if let Some(queue) = &self.queue {
+            queue.close();
+        }
+        let mut attempt = self.attempt.lock();
+        if attempt.has_ended() {
+            return;
+        }
+        let mut guest = self.guest.lock();
+        let code = exit_code.unwrap_or(i32::from(status != Status::Completed));
+        // Copies and the report are derived from what is written elsewhere; the tally has the storage's errors.
+        let _ = guest.metrics(|logger, store, handle| logger.call_close(store, handle, code));
+        // A report without timings is not written, and reading back what earlier attempts timed takes time.
+        if guest.has_performance() {
+            let _ =
+                guest.performance(|logger, store, handle| logger.call_export_report(store, handle));
+        }
+        let traps = guest.sandbox().traps();
+        let tally = guest.sandbox().services().map(|services| {
+            services.files().close();
+            services.files().tally()
+        });
+        drop(guest);
+        let mut tally = tally.unwrap_or_default();
+        tally.refused += self.policy.lost();
+        let end = rfc3339(self.clock.now());
+        if let Err(error) = attempt.end(&self.dir, status, exit_code, end, &tally, traps) {
+            let manifest = self.folder.join(MANIFEST);
+            self.policy.print(&format!("model-foundry: {}: {error}", manifest.display()));
+        }
+    }
+}
+
+impl Flush for RunCore {
+    fn flush(&self) {
+        if let Some(queue) = &self.queue {
+            queue.flush();
+        }
+    }
+}
+
+impl Drop for RunCore {
+    fn drop(&mut self) {
+        let status = if std::thread::panicking() { Status::Failed } else { Status::Completed };
+        self.finish(status, None);
+    }
+}

@@ -1,0 +1,96 @@
+//! What a command prints, and what was found in it.
+
+use crate::Field;
+
+/// An output stream of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "wasmtime",
+    derive(
+        wasmtime::component::ComponentType,
+        wasmtime::component::Lift,
+        wasmtime::component::Lower
+    ),
+    component(enum)
+)]
+#[repr(u8)]
+pub enum Output {
+    /// Standard output.
+    #[cfg_attr(feature = "wasmtime", component(name = "stdout"))]
+    Stdout,
+    /// Standard error.
+    #[cfg_attr(feature = "wasmtime", component(name = "stderr"))]
+    Stderr,
+}
+
+impl Output {
+    /// Both streams.
+    pub const ALL: [Self; 2] = [Self::Stdout, Self::Stderr];
+}
+
+crate::error::lift_enum!(Output);
+
+/// Metrics found in a line.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(
+    feature = "wasmtime",
+    derive(
+        wasmtime::component::ComponentType,
+        wasmtime::component::Lift,
+        wasmtime::component::Lower
+    ),
+    component(record)
+)]
+pub struct MetricsLine {
+    /// The step, as printed or inferred.
+    pub step: u64,
+    /// True if the line names no step.
+    #[cfg_attr(feature = "wasmtime", component(name = "step-inferred"))]
+    pub step_inferred: bool,
+    /// The epoch, if the line names one, or a line before its progress bar.
+    pub epoch: Option<f64>,
+    /// Names and values as printed, integers and floats. Spaces in names become `_`; units never scale a value.
+    pub metrics: Vec<Field>,
+}
+
+/// A traceback found in lines.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "wasmtime",
+    derive(
+        wasmtime::component::ComponentType,
+        wasmtime::component::Lift,
+        wasmtime::component::Lower
+    ),
+    component(record)
+)]
+pub struct Traceback {
+    /// The class of the last exception of the chain, dotted as printed, or `panic` for Rust.
+    #[cfg_attr(feature = "wasmtime", component(name = "error-type"))]
+    pub error_type: String,
+    /// Its message, which may have several lines.
+    #[cfg_attr(feature = "wasmtime", component(name = "error-message"))]
+    pub error_message: String,
+    /// The lines themselves without colors, at most 256 KiB of them.
+    pub text: String,
+}
+
+/// Something found in a command's output.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(
+    feature = "wasmtime",
+    derive(
+        wasmtime::component::ComponentType,
+        wasmtime::component::Lift,
+        wasmtime::component::Lower
+    ),
+    component(variant)
+)]
+pub enum Event {
+    /// Metrics.
+    #[cfg_attr(feature = "wasmtime", component(name = "metrics"))]
+    Metrics(MetricsLine),
+    /// An error.
+    #[cfg_attr(feature = "wasmtime", component(name = "error"))]
+    Error(Traceback),
+}

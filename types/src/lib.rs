@@ -1,0 +1,44 @@
+//! The types that the logic of model-foundry and its host share, each defined once.
+//!
+//! The world in `wit/` describes the same types to hosts in other languages. On both sides of the component's
+//! border the generated bindings are mapped onto these, so that nothing is converted: with the feature
+//! `wasmtime` a host passes them to and from a component; the component itself needs no feature.
+//!
+//! Nothing is decided here. The only functions are those of the two wire formats that both sides have to agree
+//! on: [`packed`], how a record crosses the border, [`part_name`], how a run file's parts are named, and
+//! [`document`], how a configuration is read.
+
+#![deny(missing_docs)]
+
+mod config;
+mod console;
+pub mod document;
+mod error;
+mod errors;
+mod level;
+mod metrics;
+pub mod packed;
+mod performance;
+mod records;
+mod run_files;
+mod timestamp;
+mod value;
+mod verification;
+
+pub use config::{Durability, FieldMut, LoggingConfig, LoggingField, Violation};
+pub use console::{Event, MetricsLine, Output, Traceback};
+pub use error::{Error, Result};
+pub use errors::{ErrorEntry, ErrorReport, TypeCount};
+pub use level::{Level, UnknownLevel};
+pub use metrics::{
+    Column, Damage, DamagedLine, Kind, NamedStatistics, Options, Query, Row, RunInfo, Series,
+    Statistics,
+};
+pub use performance::{
+    Finished, GpuDevice, GpuInventory, GpuPeak, MemorySample, Peaks, SystemMemory, Timing,
+};
+pub use records::{ErrorRecord, MessageRecord, ParsedRecord, StepRecord, SummaryRecord};
+pub use run_files::{Part, StorageError, part_name, part_of_name};
+pub use timestamp::rfc3339;
+pub use value::{Field, Value, ValueRef};
+pub use verification::{Finding, VerificationReport};

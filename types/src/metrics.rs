@@ -1,0 +1,286 @@
+//! Metrics: what is logged, what is known of it, and what is read back.
+
+use crate::Value;
+
+/// How the numbers of a column are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "wasmtime",
+    derive(
+        wasmtime::component::ComponentType,
+        wasmtime::component::Lift,
+        wasmtime::component::Lower
+    ),
+    component(enum)
+)]
+#[repr(u8)]
+pub enum Kind {
+    /// With a decimal point: 1.0 is written `1.0`.
+    #[cfg_attr(feature = "wasmtime", component(name = "float"))]
+    Float,
+    /// Without one: 1.0 is written `1`. Integers up to 2^53 are exact.
+    #[cfg_attr(feature = "wasmtime", component(name = "integer"))]
+    Integer,
+}
+
+impl Kind {
+    const ALL: [Self; 2] = [Self::Float, Self::Integer];
+}
+
+crate::error::lift_enum!(Kind);
+
+/// A column of rows: a metric that is named once and then logged by position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "wasmtime",
+    derive(
+        wasmtime::component::ComponentType,
+        wasmtime::component::Lift,
+        wasmtime::component::Lower
+    ),
+    component(record)
+)]
+pub struct Column {
+    /// The metric.
+    pub name: String,
+    /// How its numbers are written.
+    pub kind: Kind,
+}
+
+impl Column {
+    /// The most values that a row can have to be logged by position from named metrics: wider steps are logged
+    /// by name.
+    pub const WIDEST: usize = 32;
+
+    /// The largest integer up to which a float represents every integer: 2^53.
+    pub const EXACT: i64 = 1 << 53;
+}
+
+/// Streaming statistics of one metric. Mean, minimum, maximum, deviation and percentiles are of the finite
+/// samples; they are 0 if there are none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+#[cfg_attr(
+    feature = "wasmtime",
+    derive(
+        wasmtime::component::ComponentType,
+        wasmtime::component::Lift,
+        wasmtime::component::Lower
+    ),
+    component(record)
+)]
+pub struct Statistics {
+    /// How many samples were finite.
+    pub count: u64,
+    /// The mean, by Welford's method.
+    pub mean: f64,
+    /// The smallest.
+    pub min: f64,
+    /// The largest.
+    pub max: f64,
+    /// The sample standard deviation (n − 1); 0 for one sample.
+    pub std: f64,
+    /// The latest.
+    pub last: f64,
+    /// The median, with a relative error of at most 0.8 %.
+    pub p50: f64,
+    /// The 95th percentile, likewise.
+    pub p95: f64,
+    /// The 99th percentile, likewise.
+    pub p99: f64,
+    /// How many samples were NaN.
+    pub nan: u64,
+    /// How many were +∞.
+    #[cfg_attr(feature = "wasmtime", component(name = "positive-infinity"))]
+    pub positive_infinity: u64,
+    /// How many were −∞.
+    #[cfg_attr(feature = "wasmtime", component(name = "negative-infinity"))]
+    pub negative_infinity: u64,
+    /// The step of the first sample that was not finite.
+    #[cfg_attr(feature = "wasmtime", component(name = "first-non-finite-step"))]
+    pub first_non_finite_step: Option<u64>,
+}
+
+/// A metric's name and its statistics.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[cfg_attr(
+    feature = "wasmtime",
+    derive(
+        wasmtime::component::ComponentType,
+        wasmtime::component::Lift,
+        wasmtime::component::Lower
+    ),
+    component(record)
+)]
+pub struct NamedStatistics {
+    /// The metric.
+    pub name: String,
+    /// Its statistics.
+    pub statistics: Statistics,
+}
+
+/// How a metrics logger is opened.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(
+    feature = "wasmtime",
+    derive(
+        wasmtime::component::ComponentType,
+        wasmtime::component::Lift,
+        wasmtime::component::Lower
+    ),
+    component(record)
+)]
+pub struct Options {
+    /// The attempt at the experiment, from 1. Lines of the second and later attempts carry it.
+    pub attempt: u32,
+    /// The rank to whose shard of metrics.jsonl the host appends; `None` for the shared file.
+    pub rank: Option<u32>,
+    /// The logging configuration, as JSON.
+    pub config: String,
+    /// What copies of the metrics for other tools need to know of the run; `None` if another process writes the
+    /// copies.
+    pub copies: Option<RunInfo>,
+    /// The logger is opened again after a failure. A copy that cannot be resumed in its middle ends then.
+    pub reopened: bool,
+}
+
+/// The run, as copies of its metrics for other tools describe it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "wasmtime",
+    derive(
+        wasmtime::component::ComponentType,
+        wasmtime::component::Lift,
+        wasmtime::component::Lower
+    ),
+    component(record)
+)]
+pub struct RunInfo {
+    /// The copy's identifier: 8 lower-case letters and digits.
+    pub id: String,
+    /// The project that the copy belongs to.
+    pub project: String,
+    /// The name that people see.
+    pub name: String,
+    /// The experiment's configuration, as the text of a JSON object.
+    pub config: String,
+    /// The machine's name.
+    pub host: String,
+    /// When the run started, in microseconds since 1970-01-01T00:00:00Z.
+    pub started: u64,
+}
+
+/// Which entries of metrics.jsonl a reader returns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "wasmtime",
+    derive(
+        wasmtime::component::ComponentType,
+        wasmtime::component::Lift,
+        wasmtime::component::Lower
+    ),
+    component(record)
+)]
+pub struct Query {
+    /// The first step; from the start without one.
+    #[cfg_attr(feature = "wasmtime", component(name = "first-step"))]
+    pub first_step: Option<u64>,
+    /// The last step, included; to the end without one.
+    #[cfg_attr(feature = "wasmtime", component(name = "last-step"))]
+    pub last_step: Option<u64>,
+    /// Epoch summaries too, unless a first or a last step is given: summaries have no step.
+    pub summaries: bool,
+    /// Steps of earlier attempts too that a later attempt repeated.
+    #[cfg_attr(feature = "wasmtime", component(name = "all-attempts"))]
+    pub all_attempts: bool,
+}
+
+/// An entry of metrics.jsonl: the metrics of a step, or the summary of an epoch.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(
+    feature = "wasmtime",
+    derive(
+        wasmtime::component::ComponentType,
+        wasmtime::component::Lift,
+        wasmtime::component::Lower
+    ),
+    component(record)
+)]
+pub struct Row {
+    /// When it was logged, in microseconds since 1970-01-01T00:00:00Z; `None` if the line has no readable
+    /// timestamp.
+    pub timestamp: Option<u64>,
+    /// The step; `None` for a summary.
+    pub step: Option<u64>,
+    /// The epoch, if the line has one.
+    pub epoch: Option<f64>,
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// True if the trainer did not print the step.
+    #[cfg_attr(feature = "wasmtime", component(name = "step-inferred"))]
+    pub step_inferred: bool,
+    /// The metrics, in the order of the line. NaN and the infinities are themselves again.
+    pub values: Vec<crate::Field>,
+}
+
+impl Row {
+    /// The value of a metric.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.values.iter().rfind(|field| field.name == name).map(|field| &field.value)
+    }
+}
+
+/// Lines that a reader skipped because they are damaged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "wasmtime",
+    derive(
+        wasmtime::component::ComponentType,
+        wasmtime::component::Lift,
+        wasmtime::component::Lower
+    ),
+    component(record)
+)]
+pub struct Damage {
+    /// How many.
+    pub lines: u64,
+    /// The first one.
+    pub first: Option<DamagedLine>,
+}
+
+/// A damaged line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "wasmtime",
+    derive(
+        wasmtime::component::ComponentType,
+        wasmtime::component::Lift,
+        wasmtime::component::Lower
+    ),
+    component(record)
+)]
+pub struct DamagedLine {
+    /// The file's name in the run folder.
+    pub file: String,
+    /// The line's number there, from 1.
+    pub line: u64,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+/// A metric reduced to few points, for a small chart.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(
+    feature = "wasmtime",
+    derive(
+        wasmtime::component::ComponentType,
+        wasmtime::component::Lift,
+        wasmtime::component::Lower
+    ),
+    component(record)
+)]
+pub struct Series {
+    /// The metric.
+    pub name: String,
+    /// Means of consecutive groups of its finite samples, oldest first.
+    pub points: Vec<f64>,
+}

@@ -1,0 +1,111 @@
+//! Records given as JSON text.
+
+use crate::{Field, Level};
+
+/// The metrics of a step.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(
+    feature = "wasmtime",
+    derive(
+        wasmtime::component::ComponentType,
+        wasmtime::component::Lift,
+        wasmtime::component::Lower
+    ),
+    component(record)
+)]
+pub struct StepRecord {
+    /// The step.
+    pub step: u64,
+    /// The epoch, if any.
+    pub epoch: Option<f64>,
+    /// The metrics.
+    pub metrics: Vec<Field>,
+}
+
+/// The summary of an epoch.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(
+    feature = "wasmtime",
+    derive(
+        wasmtime::component::ComponentType,
+        wasmtime::component::Lift,
+        wasmtime::component::Lower
+    ),
+    component(record)
+)]
+pub struct SummaryRecord {
+    /// The epoch.
+    pub epoch: f64,
+    /// The summary.
+    pub summary: Vec<Field>,
+}
+
+/// A record of the structured log.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(
+    feature = "wasmtime",
+    derive(
+        wasmtime::component::ComponentType,
+        wasmtime::component::Lift,
+        wasmtime::component::Lower
+    ),
+    component(record)
+)]
+pub struct MessageRecord {
+    /// Its level.
+    pub level: Level,
+    /// Its message.
+    pub message: String,
+    /// Its fields.
+    pub fields: Vec<Field>,
+}
+
+/// An error.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(
+    feature = "wasmtime",
+    derive(
+        wasmtime::component::ComponentType,
+        wasmtime::component::Lift,
+        wasmtime::component::Lower
+    ),
+    component(record)
+)]
+pub struct ErrorRecord {
+    /// Its type.
+    #[cfg_attr(feature = "wasmtime", component(name = "error-type"))]
+    pub error_type: String,
+    /// Its message.
+    #[cfg_attr(feature = "wasmtime", component(name = "error-message"))]
+    pub error_message: String,
+    /// Its traceback.
+    pub traceback: String,
+    /// Its context.
+    pub context: Vec<Field>,
+}
+
+/// One record.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(
+    feature = "wasmtime",
+    derive(
+        wasmtime::component::ComponentType,
+        wasmtime::component::Lift,
+        wasmtime::component::Lower
+    ),
+    component(variant)
+)]
+pub enum ParsedRecord {
+    /// `{"step":1,"epoch":0,"metrics":{"loss":0.5}}`
+    #[cfg_attr(feature = "wasmtime", component(name = "step"))]
+    Step(StepRecord),
+    /// `{"epoch":0,"summary":{"val_loss":0.4}}`
+    #[cfg_attr(feature = "wasmtime", component(name = "summary"))]
+    Summary(SummaryRecord),
+    /// `{"level":"INFO","message":"saved","fields":{"step":1}}`
+    #[cfg_attr(feature = "wasmtime", component(name = "message"))]
+    Message(MessageRecord),
+    /// `{"error_type":"ValueError","error_message":"…","traceback":"…","context":{}}`
+    #[cfg_attr(feature = "wasmtime", component(name = "error"))]
+    Error(ErrorRecord),
+}

@@ -1,0 +1,44 @@
+//! Damaged lines of a run file.
+
+/// A damaged line.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(
+    feature = "wasmtime",
+    derive(
+        wasmtime::component::ComponentType,
+        wasmtime::component::Lift,
+        wasmtime::component::Lower
+    ),
+    component(record)
+)]
+pub struct Finding {
+    /// The line's number in the file, from 1.
+    pub line: u64,
+    /// Where it starts, in bytes.
+    pub offset: u64,
+    /// Its length in bytes, including the newline unless a good record follows on the same line.
+    pub length: u64,
+    /// What is wrong, in one sentence.
+    pub problem: String,
+}
+
+/// What one part of a run file holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(
+    feature = "wasmtime",
+    derive(
+        wasmtime::component::ComponentType,
+        wasmtime::component::Lift,
+        wasmtime::component::Lower
+    ),
+    component(record)
+)]
+pub struct VerificationReport {
+    /// How many lines are good.
+    #[cfg_attr(feature = "wasmtime", component(name = "good-lines"))]
+    pub good_lines: u64,
+    /// The damaged lines, at most 10,000 of them.
+    pub findings: Vec<Finding>,
+    /// How many more damaged lines there are.
+    pub more: u64,
+}
