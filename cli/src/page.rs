@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::terminal::{
     BAD, FAINT, GOOD, NOTE, PLAIN, STRONG, bytes, count, counted, duration, number, one_line,
-    plain, seconds, sparkline, table, table_text,
+    percentile, plain, seconds, sparkline, table, table_text,
 };
 
 /// How wide the small charts are.
@@ -43,12 +43,13 @@ impl Page {
         let query = Query { all_attempts, ..Query::default() };
         let (metrics, series, damage) = reader.overview(query, CHART)?;
         let errors = reader.errors(5)?;
+        let (timings, memory) = reader.performance()?;
         Ok(Self {
             run: reader.manifest()?,
             metrics,
             series,
-            timings: reader.timings()?,
-            memory: reader.memory_peaks()?,
+            timings,
+            memory,
             damaged_lines: damage.lines + errors.damaged_lines,
             errors,
             damage,
@@ -252,8 +253,8 @@ pub(crate) fn timings_table(timings: &[Timing]) -> String {
             count(timing.count),
             seconds(timing.total),
             seconds(timing.mean),
-            seconds(timing.p50),
-            seconds(timing.p95),
+            percentile(timing.p50, timing.percentiles_exact, seconds),
+            percentile(timing.p95, timing.percentiles_exact, seconds),
             seconds(timing.max),
         ]);
     }

@@ -64,6 +64,15 @@ pub(crate) fn number(number: f64) -> String {
     }
 }
 
+/// A percentile's text, marked if the percentile is not exact; a dash where it is unknown.
+pub(crate) fn percentile(figure: f64, is_exact: bool, text: fn(f64) -> String) -> String {
+    match (figure.is_nan(), is_exact) {
+        (true, _) => "–".into(),
+        (false, true) => text(figure),
+        (false, false) => format!("≈{}", text(figure)),
+    }
+}
+
 /// A whole number with its thousands apart.
 pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -145,14 +154,19 @@ pub(crate) fn table_text(table: &Table) -> String {
     text
 }
 
-/// A chart of one line: eight heights from the smallest value to the largest.
+/// How much of their magnitude the points of a chart must differ by: less is what rounding leaves of equal
+/// numbers.
+const LEAST_SPREAD: f64 = 1e-12;
+
+/// A chart of one line: eight heights from the smallest value to the largest; flat if they are equal.
 pub(crate) fn sparkline(points: &[f64]) -> String {
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let (low, high) = points
         .iter()
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &p| (low.min(p), high.max(p)));
+    let is_flat = high - low <= low.abs().max(high.abs()) * LEAST_SPREAD;
     let bar = |&point: &f64| {
-        let share = if high > low { (point - low) / (high - low) } else { 0.5 };
+        let share = if is_flat { 0.5 } else { (point - low) / (high - low) };
         BARS[((share * 8.0) as usize).min(7)]
     };
     points.iter().map(bar).collect()
@@ -179,11 +193,23 @@ mod tests {
             ]
         );
         assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!(percentile(1.5, true, number), "1.5");
+        assert_eq!(percentile(1.5, false, number), "≈1.5");
+        assert_eq!(percentile(f64::NAN, false, number), "–");
         assert_eq!(bytes(1536), "1.5 KiB");
         assert_eq!(seconds(0.0005), "500.0 µs");
         assert_eq!(duration(Duration::from_secs(3_725)), "1 h 2 min");
         assert_eq!(sparkline(&[0.0, 1.0, 0.5]), "▁█▅");
         assert_eq!(sparkline(&[2.0]), "▅");
+    }
+
+    #[test]
+    fn the_chart_of_equal_numbers_is_flat() {
+        assert_eq!(sparkline(&[0.0, 0.0]), "▅▅");
+        assert_eq!(sparkline(&[0.3, 0.1 + 0.2, 0.3]), "▅▅▅");
+        assert_eq!(sparkline(&[-1e300, -1e300 * (1.0 + 1e-14)]), "▅▅");
+        assert_eq!(sparkline(&[1e6, 1e6 + 0.001]), "▁█");
+        assert_eq!(sparkline(&[-1e-300, 1e-300]), "▁█");
     }
 
     #[test]

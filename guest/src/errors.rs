@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::imports::{Imports, RunFile};
 use crate::json::{self, Reader, Token, unescape};
 use crate::line_buffer::LineBuffer;
-use crate::lines::Lines;
+use crate::lines::{ParsedLine, Ranges};
 use crate::names::Names;
 use crate::structured::{LARGEST_KEPT, LARGEST_RECORD};
 use crate::timestamp::{self, Timestamps};
@@ -69,7 +69,7 @@ impl Default for Counts {
 }
 
 impl Counts {
-    fn add(&mut self, error_type: &str) {
+    fn add(&mut self, error_type: &str, count: u64) {
         let number = self.names.id_or_insert(error_type);
         // The last name that fits stands for all further ones.
         let full = self.names.len() >= MOST_TYPES - 1;
@@ -81,14 +81,17 @@ impl Counts {
         if self.counts.len() <= number {
             self.counts.resize(number + 1, 0);
         }
-        self.counts[number] += 1;
+        self.counts[number] += count;
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.names.iter().zip(self.counts.iter().copied()).filter(|(_, count)| *count > 0)
     }
 
     /// Types with their counts, most frequent first, equal counts by name.
     pub fn most_frequent_first(&self) -> Vec<TypeCount> {
-        let count = |(name, &count): (&str, &u64)| TypeCount { error_type: name.to_owned(), count };
-        let mut all: Vec<_> = self.names.iter().zip(&self.counts).map(count).collect();
-        all.retain(|known| known.count > 0);
+        let count = |(name, count): (&str, u64)| TypeCount { error_type: name.to_owned(), count };
+        let mut all: Vec<_> = self.iter().map(count).collect();
         all.sort_by(|one, other| {
             other.count.cmp(&one.count).then_with(|| one.error_type.cmp(&other.error_type))
         });
@@ -132,26 +135,73 @@ pub struct ErrorTracker<I> {
     rank: Option<u32>,
     counts: Counts,
     recent: Recent,
+    /// What was in errors.jsonl before this tracker, until it is read.
+    earlier: Option<Earlier<I>>,
     timestamps: Timestamps,
     line: LineBuffer,
+}
+
+/// The errors of earlier processes. They are read when someone asks for errors: a new one must reach the disk
+/// before a long file has been read.
+struct Earlier<I> {
+    lines: Ranges<I>,
+    counts: Counts,
+    recent: Recent,
+    /// False once the counts were set to nothing.
+    is_counted: bool,
 }
 
 impl<I: Imports> ErrorTracker<I> {
     /// Open errors.jsonl to append to it. Counts include the errors that it holds.
     pub fn open(imports: &I, max_errors: u32, rank: Option<u32>) -> Result<Self> {
-        let mut tracker = Self {
+        let recent = Recent::at_most(max_errors as usize);
+        let earlier = Earlier {
+            lines: Ranges::all(imports, RunFile::ERRORS)?,
+            counts: Counts::default(),
+            recent: recent.clone(),
+            is_counted: true,
+        };
+        Ok(Self {
             imports: imports.clone(),
             rank,
             counts: Counts::default(),
-            recent: Recent::at_most(max_errors as usize),
+            recent,
+            earlier: Some(earlier),
             timestamps: Timestamps::default(),
             line: LineBuffer::new(),
+        })
+    }
+
+    /// Do a piece of what [`summary`](Self::summary) and [`recent`](Self::recent) take: read about `budget`
+    /// bytes of what was in the file before. True when nothing is left to be read. After an error it can be
+    /// tried again.
+    pub fn advance(&mut self, mut budget: u64) -> Result<bool> {
+        let Some(Earlier { lines, counts, recent, is_counted }) = &mut self.earlier else {
+            return Ok(true);
         };
-        each_entry(imports, &mut |entry| {
-            tracker.counts.add(&entry.error_type);
-            tracker.recent.push(entry);
+        let at_end = lines.each(&mut budget, &mut |line| {
+            if let Ok(ParsedLine { record: entry, .. }) = line.read(read_entry) {
+                counts.add(&entry.error_type, 1);
+                recent.push(entry);
+            }
         })?;
-        Ok(tracker)
+        if at_end {
+            // What this tracker logged comes after it.
+            if *is_counted {
+                let own = std::mem::replace(&mut self.counts, std::mem::take(counts));
+                own.iter().for_each(|(error_type, count)| self.counts.add(error_type, count));
+            }
+            let own = std::mem::take(&mut self.recent.entries);
+            self.recent = recent.clone();
+            own.into_iter().for_each(|entry| self.recent.push(entry));
+            self.earlier = None;
+        }
+        Ok(at_end)
+    }
+
+    fn prepare(&mut self) -> Result<()> {
+        while !self.advance(u64::MAX)? {}
+        Ok(())
     }
 
     /// Log one error. It is on the disk when this returns.
@@ -203,7 +253,7 @@ impl<I: Imports> ErrorTracker<I> {
                 line.len() >> 20
             )));
         }
-        self.counts.add(error_type);
+        self.counts.add(error_type, 1);
         self.recent.push(ErrorEntry {
             timestamp: Some(now),
             error_type: error_type.to_owned(),
@@ -219,18 +269,23 @@ impl<I: Imports> ErrorTracker<I> {
     }
 
     /// Counts by type, most frequent first.
-    pub fn summary(&self) -> Vec<TypeCount> {
-        self.counts.most_frequent_first()
+    pub fn summary(&mut self) -> Result<Vec<TypeCount>> {
+        self.prepare()?;
+        Ok(self.counts.most_frequent_first())
     }
 
     /// The newest errors in memory, newest first.
-    pub fn recent(&self, count: usize) -> Vec<ErrorEntry> {
-        self.recent.newest_first(count)
+    pub fn recent(&mut self, count: usize) -> Result<Vec<ErrorEntry>> {
+        self.prepare()?;
+        Ok(self.recent.newest_first(count))
     }
 
     /// Set every count to 0.
     pub fn reset_counts(&mut self) {
         self.counts = Counts::default();
+        if let Some(earlier) = &mut self.earlier {
+            earlier.is_counted = false;
+        }
     }
 }
 
@@ -240,45 +295,95 @@ impl<I: Imports> ErrorTracker<I> {
 ///
 /// [`Error::Storage`] if the file cannot be read.
 pub fn read_report<I: Imports>(imports: &I, count: usize) -> Result<ErrorReport> {
-    let time = |entry: &ErrorEntry| entry.timestamp.unwrap_or(u64::MAX);
-    let newest_first = |entries: &mut Vec<ErrorEntry>| {
-        entries.sort_by_key(|entry| std::cmp::Reverse(time(entry)));
-        entries.truncate(count);
-    };
-    let mut counts = Counts::default();
-    let mut first: Option<ErrorEntry> = None;
-    let mut recent = Vec::new();
-    let damaged_lines = each_entry(imports, &mut |entry| {
-        counts.add(&entry.error_type);
-        if first.as_ref().is_none_or(|first| time(&entry) < time(first)) {
-            first = Some(entry.clone());
-        }
-        recent.push(entry);
-        // Sorting now and then bounds the entries in memory to twice those asked for.
-        if recent.len() > 2 * count.max(32) {
-            newest_first(&mut recent);
-        }
-    })?;
-    recent.reverse();
-    newest_first(&mut recent);
-    let counts = counts.most_frequent_first();
-    Ok(ErrorReport { counts, first, recent, damaged_lines })
+    ErrorReader::open(imports, count)?.report()
 }
 
-/// Visit the good lines of errors.jsonl; returns how many are damaged.
-fn each_entry<I: Imports>(imports: &I, visit: &mut dyn FnMut(ErrorEntry)) -> Result<u64> {
-    let mut damaged = 0;
-    for part in imports.parts(RunFile::ERRORS)? {
-        let mut lines = Lines::open(imports, RunFile::ERRORS, part)?;
-        while let Some(line) = lines.next()? {
-            match line.read(read_entry) {
-                Ok(found) => {
-                    damaged += u64::from(found.fragment.is_some());
-                    visit(found.record);
-                }
-                Err(_) => damaged += 1,
-            }
-        }
+/// When an error was logged, for sorting. One without a readable timestamp comes last.
+fn time(entry: &ErrorEntry) -> u64 {
+    entry.timestamp.unwrap_or(u64::MAX)
+}
+
+/// Sort entries by time, and keep the newest `count` of them.
+fn newest_first(entries: &mut Vec<ErrorEntry>, count: usize) {
+    entries.sort_by_key(|entry| std::cmp::Reverse(time(entry)));
+    entries.truncate(count);
+}
+
+/// Reads errors.jsonl of all ranks. A long file is read in several calls.
+pub struct ErrorReader<I> {
+    lines: Ranges<I>,
+    /// How many of the newest errors are asked for.
+    count: usize,
+    counts: Counts,
+    /// The earliest error.
+    first: Option<ErrorEntry>,
+    /// Errors that may be among the newest.
+    recent: Vec<ErrorEntry>,
+    damaged_lines: u64,
+    at_end: bool,
+}
+
+impl<I: Imports> ErrorReader<I> {
+    /// Open errors.jsonl as it is now, to find the newest `count` errors.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Storage`] if the host cannot report the file's size.
+    pub fn open(imports: &I, count: usize) -> Result<Self> {
+        Ok(Self {
+            lines: Ranges::all(imports, RunFile::ERRORS)?,
+            count,
+            counts: Counts::default(),
+            first: None,
+            recent: Vec::new(),
+            damaged_lines: 0,
+            at_end: false,
+        })
     }
-    Ok(damaged)
+
+    /// Read about `budget` bytes; true at the end. After an error it can be called again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Storage`] if the file cannot be read.
+    pub fn advance(&mut self, mut budget: u64) -> Result<bool> {
+        let Self { lines, count, counts, first, recent, damaged_lines, at_end } = self;
+        *at_end = lines.each(&mut budget, &mut |line| {
+            let Ok(ParsedLine { record: entry, fragment, .. }) = line.read(read_entry) else {
+                *damaged_lines += 1;
+                return;
+            };
+            *damaged_lines += u64::from(fragment.is_some());
+            counts.add(&entry.error_type, 1);
+            if first.as_ref().is_none_or(|first| time(&entry) < time(first)) {
+                *first = Some(entry.clone());
+            }
+            recent.push(entry);
+            // Sorting now and then bounds the entries in memory to twice those asked for.
+            if recent.len() > 2 * (*count).max(32) {
+                newest_first(recent, *count);
+            }
+        })?;
+        Ok(*at_end)
+    }
+
+    /// What the whole file holds.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Storage`] if the file cannot be read.
+    pub fn report(&mut self) -> Result<ErrorReport> {
+        while !self.at_end {
+            self.advance(u64::MAX)?;
+        }
+        let mut recent = self.recent.clone();
+        recent.reverse();
+        newest_first(&mut recent, self.count);
+        Ok(ErrorReport {
+            counts: self.counts.most_frequent_first(),
+            first: self.first.clone(),
+            recent,
+            damaged_lines: self.damaged_lines,
+        })
+    }
 }

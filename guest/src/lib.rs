@@ -18,6 +18,7 @@ pub mod lines;
 pub mod memory;
 pub mod metrics;
 pub mod names;
+pub mod percentiles;
 pub mod performance;
 pub mod records;
 pub mod rotation;

@@ -1,8 +1,14 @@
 //! Reads a file of lines chunk by chunk, in bounded memory.
 
+use std::collections::VecDeque;
+
 use crate::Result;
 use crate::imports::{Imports, Part, RunFile};
 use crate::json::Problem;
+
+/// About how many bytes of lines are read in one call from the host. A call may take a minute; in lines of any
+/// shape, reading this much takes a few seconds at most.
+pub const BUDGET: u64 = 64 << 20;
 
 /// How many bytes are read at a time.
 const CHUNK: u32 = 1 << 20;
@@ -213,5 +219,75 @@ impl<I: Imports> Lines<I> {
             self.buffer.extend_from_slice(&chunk);
         }
         Ok(true)
+    }
+}
+
+/// Reads stretches of the parts of a file, one after the other, as far as a budget allows at a time.
+pub struct Ranges<I> {
+    imports: I,
+    file: RunFile,
+    /// What comes after `lines`: parts, and the offsets from which and to which they are read.
+    ranges: VecDeque<(Part, u64, u64)>,
+    lines: Lines<I>,
+}
+
+/// Why no further line is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The latest was taken.
+    Taken,
+    /// The budget is used up.
+    Budget,
+    /// There is none.
+    End,
+}
+
+impl<I: Imports> Ranges<I> {
+    /// Read these ranges. Each is a part, the offset of a line in it, and where to end.
+    pub fn new(imports: &I, file: RunFile, ranges: VecDeque<(Part, u64, u64)>) -> Self {
+        let nothing = Part { rank: None, rotated: 0 };
+        let lines = Lines::range(imports, file, nothing, 0, 0);
+        Self { imports: imports.clone(), file, ranges, lines }
+    }
+
+    /// Read all that the file holds now.
+    pub fn all(imports: &I, file: RunFile) -> Result<Self> {
+        let parts = imports.parts(file)?.into_iter();
+        let ranges = parts.map(|part| Ok((part, 0, imports.size(file, part)?)));
+        Ok(Self::new(imports, file, ranges.collect::<Result<_>>()?))
+    }
+
+    /// Show lines until one is taken, and take their bytes off the budget.
+    pub fn find(
+        &mut self,
+        budget: &mut u64,
+        take: &mut dyn FnMut(&Line<'_>) -> bool,
+    ) -> Result<Stop> {
+        while *budget > 0 {
+            match self.lines.next()? {
+                Some(line) => {
+                    *budget = budget.saturating_sub(line.length);
+                    if take(&line) {
+                        return Ok(Stop::Taken);
+                    }
+                }
+                None => match self.ranges.pop_front() {
+                    Some((part, from, to)) => {
+                        self.lines = Lines::range(&self.imports, self.file, part, from, to);
+                    }
+                    None => return Ok(Stop::End),
+                },
+            }
+        }
+        Ok(Stop::Budget)
+    }
+
+    /// Show all lines, as far as the budget allows; true at the end.
+    pub fn each(&mut self, budget: &mut u64, visit: &mut dyn FnMut(&Line<'_>)) -> Result<bool> {
+        let stop = self.find(budget, &mut |line| {
+            visit(line);
+            false
+        })?;
+        Ok(stop == Stop::End)
     }
 }

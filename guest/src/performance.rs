@@ -4,10 +4,10 @@ use crate::config::LoggingConfig;
 use crate::imports::{GpuInventory, Imports, RunFile};
 use crate::json::{self, Reader, Token, unescape};
 use crate::line_buffer::LineBuffer;
-use crate::lines::{Lines, ParsedLine};
+use crate::lines::{ParsedLine, Ranges};
 use crate::names::Names;
 use crate::rotation::RotatingLog;
-use crate::statistics::Statistics;
+use crate::statistics::{Statistics, Streams};
 use crate::timestamp::Timestamps;
 use crate::{Error, Result};
 use model_foundry_types::{Finished, GpuPeak, MemorySample, Peaks, Timing};
@@ -19,12 +19,12 @@ pub const MOST_OPERATIONS: usize = 4096;
 #[derive(Clone, Debug)]
 pub struct Timings {
     names: Names,
-    statistics: Vec<Statistics>,
+    statistics: Streams,
 }
 
 impl Default for Timings {
     fn default() -> Self {
-        Self { names: Names::at_most(MOST_OPERATIONS), statistics: Vec::new() }
+        Self { names: Names::at_most(MOST_OPERATIONS), statistics: Streams::default() }
     }
 }
 
@@ -55,45 +55,92 @@ impl Timings {
 
     /// The statistics of all operations, the slowest in total first.
     pub fn slowest_first(&self) -> Vec<Timing> {
-        let all = self.names.iter().zip(&self.statistics);
+        let all = self.names.iter().zip(&*self.statistics);
         let mut all: Vec<Timing> = all.map(|(name, known)| summary(name, known)).collect();
         all.sort_by(|one, other| other.total.total_cmp(&one.total));
         all
     }
 
     /// The timings of performance.jsonl.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Storage`] if the file cannot be read.
     pub fn read<I: Imports>(imports: &I) -> Result<Self> {
-        let mut timings = Self::default();
-        each_line(imports, &mut |line| {
-            if let Line::Timing { name, seconds } = line {
-                // The call that logged one name too many returned the error.
-                let _ = timings.add(&name, seconds);
-            }
-        })?;
-        Ok(timings)
+        Ok(PerformanceReader::open(imports)?.read()?.0.clone())
     }
 }
 
-/// The peaks over the memory samples of performance.jsonl.
-pub fn memory_peaks<I: Imports>(imports: &I) -> Result<Peaks> {
-    let mut peaks = Peaks::default();
-    each_line(imports, &mut |line| {
-        if let Line::Memory { process_resident, machine_used, gpus } = line {
-            peaks.samples += 1;
-            peaks.process_resident = peaks.process_resident.max(process_resident);
-            peaks.machine_used = peaks.machine_used.max(machine_used);
-            for gpu in gpus {
-                match peaks.gpus.iter_mut().find(|peak| peak.uuid == gpu.uuid) {
-                    Some(peak) => {
-                        peak.used = peak.used.max(gpu.used);
-                        peak.process = peak.process.max(gpu.process);
-                    }
-                    None => peaks.gpus.push(gpu),
-                }
+fn add_sample(peaks: &mut Peaks, process_resident: u64, machine_used: u64, gpus: Vec<GpuPeak>) {
+    peaks.samples += 1;
+    peaks.process_resident = peaks.process_resident.max(process_resident);
+    peaks.machine_used = peaks.machine_used.max(machine_used);
+    for gpu in gpus {
+        match peaks.gpus.iter_mut().find(|peak| peak.uuid == gpu.uuid) {
+            Some(peak) => {
+                peak.used = peak.used.max(gpu.used);
+                peak.process = peak.process.max(gpu.process);
             }
+            None => peaks.gpus.push(gpu),
         }
-    })?;
-    Ok(peaks)
+    }
+}
+
+/// Reads performance.jsonl, of all processes that wrote to it. A long file is read in several calls.
+pub struct PerformanceReader<I> {
+    lines: Ranges<I>,
+    timings: Timings,
+    peaks: Peaks,
+    at_end: bool,
+}
+
+impl<I: Imports> PerformanceReader<I> {
+    /// Open performance.jsonl as it is now.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Storage`] if the host cannot report the file's size.
+    pub fn open(imports: &I) -> Result<Self> {
+        Ok(Self {
+            lines: Ranges::all(imports, RunFile::PERFORMANCE)?,
+            timings: Timings::default(),
+            peaks: Peaks::default(),
+            at_end: false,
+        })
+    }
+
+    /// Read about `budget` bytes; true at the end. After an error it can be called again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Storage`] if the file cannot be read.
+    pub fn advance(&mut self, mut budget: u64) -> Result<bool> {
+        let Self { lines, timings, peaks, at_end } = self;
+        *at_end = lines.each(&mut budget, &mut |line| match line.read(read_line) {
+            Ok(ParsedLine { record: Some(Line::Timing { name, seconds }), .. }) => {
+                // The call that logged one name too many returned the error.
+                let _ = timings.add(&name, seconds);
+            }
+            Ok(ParsedLine {
+                record: Some(Line::Memory { process_resident, machine_used, gpus }),
+                ..
+            }) => add_sample(peaks, process_resident, machine_used, gpus),
+            Ok(ParsedLine { record: None, .. }) | Err(_) => {}
+        })?;
+        Ok(*at_end)
+    }
+
+    /// The timings and the peaks of the whole file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Storage`] if the file cannot be read.
+    pub fn read(&mut self) -> Result<(&Timings, &Peaks)> {
+        while !self.at_end {
+            self.advance(u64::MAX)?;
+        }
+        Ok((&self.timings, &self.peaks))
+    }
 }
 
 /// Records timings and takes memory samples.
@@ -101,6 +148,8 @@ pub struct PerformanceLogger<I> {
     imports: I,
     log: RotatingLog<I>,
     timings: Timings,
+    /// What was there before, until it is read: before this logger appends, as it may rotate the file.
+    earlier: Option<PerformanceReader<I>>,
     timestamps: Timestamps,
     line: LineBuffer,
 }
@@ -111,15 +160,39 @@ impl<I: Imports> PerformanceLogger<I> {
         Ok(Self {
             imports: imports.clone(),
             log: RotatingLog::new(imports, RunFile::PERFORMANCE, config),
-            timings: Timings::read(imports)?,
+            timings: Timings::default(),
+            earlier: Some(PerformanceReader::open(imports)?),
             timestamps: Timestamps::default(),
             line: LineBuffer::new(),
         })
     }
 
+    /// Do a part of the work for all other calls: read about `budget` bytes of what was in the file before. True
+    /// when nothing is left to read. After an error it can be called again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Storage`] if the file cannot be read.
+    pub fn advance(&mut self, budget: u64) -> Result<bool> {
+        if let Some(earlier) = &mut self.earlier {
+            if !earlier.advance(budget)? {
+                return Ok(false);
+            }
+            self.timings = std::mem::take(&mut earlier.timings);
+            self.earlier = None;
+        }
+        Ok(true)
+    }
+
+    fn prepare(&mut self) -> Result<()> {
+        while !self.advance(u64::MAX)? {}
+        Ok(())
+    }
+
     /// Record a duration in seconds, measured by the host or elsewhere.
     pub fn record(&mut self, name: &str, seconds: f64, failed: bool) -> Result<Finished> {
         check_duration(name, seconds)?;
+        self.prepare()?;
         let counted = self.timings.add(name, seconds);
         self.start_line();
         self.line.push_str(",\"name\":");
@@ -135,6 +208,7 @@ impl<I: Imports> PerformanceLogger<I> {
 
     /// Count durations in the statistics without writing them.
     pub fn count(&mut self, name: &str, durations: &[f64]) -> Result<()> {
+        self.prepare()?;
         for &seconds in durations {
             check_duration(name, seconds)?;
             self.timings.add(name, seconds)?;
@@ -144,6 +218,7 @@ impl<I: Imports> PerformanceLogger<I> {
 
     /// Write a sample of memory to performance.jsonl.
     pub fn log_memory(&mut self, step: Option<u64>) -> Result<MemorySample> {
+        self.prepare()?;
         let cpu = self.imports.system_memory();
         let gpu = self.imports.gpu_devices();
         let mut messages = Vec::new();
@@ -192,29 +267,33 @@ impl<I: Imports> PerformanceLogger<I> {
     }
 
     /// One operation's statistics. An unknown operation has count 0.
-    pub fn statistics(&self, name: &str) -> Timing {
-        self.timings.timing(name)
+    pub fn statistics(&mut self, name: &str) -> Result<Timing> {
+        self.prepare()?;
+        Ok(self.timings.timing(name))
     }
 
     /// The statistics of all operations, the slowest in total first.
-    pub fn all_statistics(&self) -> Vec<Timing> {
-        self.timings.slowest_first()
+    pub fn all_statistics(&mut self) -> Result<Vec<Timing>> {
+        self.prepare()?;
+        Ok(self.timings.slowest_first())
     }
 
     /// Discard the timings in memory; performance.jsonl stays.
     pub fn reset(&mut self) {
         self.timings = Timings::default();
+        self.earlier = None;
     }
 
     /// Write timing_report.json.
-    pub fn export_report(&self) -> Result<()> {
-        Ok(self.imports.replace(RunFile::TIMING_REPORT, self.report().as_bytes())?)
+    pub fn export_report(&mut self) -> Result<()> {
+        let report = self.report()?;
+        Ok(self.imports.replace(RunFile::TIMING_REPORT, report.as_bytes())?)
     }
 
     /// The content of timing_report.json: an object of operations, the slowest in total first.
-    pub fn report(&self) -> String {
+    pub fn report(&mut self) -> Result<String> {
         let mut report = LineBuffer::from("{");
-        for (at, timing) in self.timings.slowest_first().into_iter().enumerate() {
+        for (at, timing) in self.all_statistics()?.into_iter().enumerate() {
             report.push_str(if at == 0 { "\n  " } else { ",\n  " });
             json::write_string(&mut report, &timing.name);
             report.push_str(": {\"count\": ");
@@ -237,7 +316,7 @@ impl<I: Imports> PerformanceLogger<I> {
             report.push('}');
         }
         report.push_str("\n}\n");
-        report.into()
+        Ok(report.into())
     }
 
     fn start_line(&mut self) {
@@ -330,6 +409,7 @@ fn summary(name: &str, statistics: &Statistics) -> Timing {
         p50: figures.p50,
         p95: figures.p95,
         p99: figures.p99,
+        percentiles_exact: figures.percentiles_exact,
     }
 }
 
@@ -351,19 +431,6 @@ fn gigabytes(bytes: u64) -> String {
 enum Line {
     Timing { name: String, seconds: f64 },
     Memory { process_resident: u64, machine_used: u64, gpus: Vec<GpuPeak> },
-}
-
-/// Visit the good lines of performance.jsonl, oldest first.
-fn each_line<I: Imports>(imports: &I, visit: &mut dyn FnMut(Line)) -> Result<()> {
-    for part in imports.parts(RunFile::PERFORMANCE)? {
-        let mut lines = Lines::open(imports, RunFile::PERFORMANCE, part)?;
-        while let Some(line) = lines.next()? {
-            if let Ok(ParsedLine { record: Some(line), .. }) = line.read(read_line) {
-                visit(line);
-            }
-        }
-    }
-    Ok(())
 }
 
 fn read_line(text: &str) -> Result<Option<Line>, json::Problem> {

@@ -3,16 +3,16 @@
 
 use crate::config::LoggingConfig;
 use crate::console::Output;
-use crate::errors::{Counts, ErrorTracker, MOST_TYPES, OTHER_TYPES, read_report};
+use crate::errors::{Counts, ErrorReader, ErrorTracker, MOST_TYPES, OTHER_TYPES, read_report};
 use crate::imports::{GpuDevice, GpuInventory, Imports, Part, RunFile};
 use crate::lines::{Lines, MAX_LINE};
 use crate::memory::{Memory, OWN};
-use crate::performance::{MOST_OPERATIONS, PerformanceLogger, Timings, memory_peaks};
+use crate::performance::{MOST_OPERATIONS, PerformanceLogger, PerformanceReader, Timings};
 use crate::structured::StructuredLogger;
 use crate::transcript::Transcript;
 use crate::value::{Field, each};
-use crate::verification::check;
-use crate::{Error, Level, Value};
+use crate::{Error, Level, Value, verification};
+use model_foundry_types::{Position, VerificationReport};
 
 fn text(memory: &Memory, file: RunFile) -> String {
     String::from_utf8(memory.content(file)).unwrap()
@@ -96,8 +96,8 @@ mod performance {
         assert_eq!(finished.message, "forward completed in 0.0004s");
         assert_eq!(logger.record("save", 2.0, true).unwrap().message, "save failed after 2.0000s");
         assert!(logger.record("save", -1.0, false).is_err());
-        assert_eq!(logger.statistics("save").count, 1);
-        assert_eq!(logger.all_statistics()[0].name, "save");
+        assert_eq!(logger.statistics("save").unwrap().count, 1);
+        assert_eq!(logger.all_statistics().unwrap()[0].name, "save");
         logger.export_report().unwrap();
         let report = text(&memory, RunFile::TIMING_REPORT);
         assert!(report.starts_with("{\n  \"save\": {\"count\": 1, \"mean\": 2.0, "), "{report}");
@@ -105,8 +105,9 @@ mod performance {
         let read = Timings::read(&memory).unwrap();
         assert_eq!(read.slowest_first()[0].max, 2.0);
         logger.reset();
-        assert_eq!(logger.statistics("save").count, 0);
-        assert_eq!(super::performance::logger(&memory).statistics("save").count, 1);
+        assert_eq!(logger.statistics("save").unwrap().count, 0);
+        let mut other = super::performance::logger(&memory);
+        assert_eq!(other.statistics("save").unwrap().count, 1);
     }
 
     #[test]
@@ -160,9 +161,38 @@ mod performance {
         assert!(sample.messages[0].contains("Allocated: unknown"), "{:?}", sample.messages);
         assert!(sample.messages[0].contains("GPU 0 MIG 2"));
 
-        let peaks = memory_peaks(&memory).unwrap();
+        let peaks = PerformanceReader::open(&memory).unwrap().read().unwrap().1.clone();
         assert_eq!((peaks.samples, peaks.gpus.len()), (3, 1));
         assert_eq!((peaks.gpus[0].used, peaks.gpus[0].process), (2 << 30, Some(1 << 30)));
+    }
+
+    #[test]
+    fn a_file_is_read_in_several_calls_too() {
+        let memory = Memory::default();
+        let mut logger = logger(&memory);
+        for number in 0..20 {
+            logger.record(&format!("op{}", number % 3), f64::from(number), false).unwrap();
+        }
+        logger.log_memory(None).unwrap();
+        let size = memory.content(RunFile::PERFORMANCE).len() as u64;
+        for budget in [1, 70, 1_000, size] {
+            let mut reader = PerformanceReader::open(&memory).unwrap();
+            let mut pieces = 1;
+            while !reader.advance(budget).unwrap() {
+                pieces += 1;
+            }
+            assert!(pieces > size / budget.max(70) / 2, "{pieces} pieces of {budget} bytes");
+            let (timings, peaks) = reader.read().unwrap();
+            let slowest = timings.slowest_first();
+            assert_eq!(slowest.iter().find(|timing| timing.name == "op1").unwrap().count, 7);
+            assert_eq!(peaks.samples, 1);
+
+            let mut again = super::performance::logger(&memory);
+            while !again.advance(budget).unwrap() {}
+            let before = memory.bytes_read();
+            assert_eq!(again.statistics("op1").unwrap().count, 7);
+            assert_eq!(memory.bytes_read(), before, "it was read");
+        }
     }
 
     #[test]
@@ -173,7 +203,10 @@ mod performance {
                 b"{\"timestamp\":\"x\"}\nnot json\n{\"memory\":{\"machine_used\":5}}\n",
             );
         });
-        assert_eq!(memory_peaks(&memory).unwrap().machine_used, 5);
+        assert_eq!(
+            PerformanceReader::open(&memory).unwrap().read().unwrap().1.clone().machine_used,
+            5
+        );
         assert!(Timings::read(&memory).unwrap().slowest_first().is_empty());
     }
 }
@@ -200,12 +233,12 @@ mod errors {
         tracker.log_error("A", "first", "trace\nback", &context).unwrap();
         tracker.log_error("B", "second", "", &[]).unwrap();
         tracker.log_error("A", "third", "", &[]).unwrap();
-        assert_eq!(tracker.summary(), [counted("A", 2), counted("B", 1)]);
-        let recent = tracker.recent(5);
+        assert_eq!(tracker.summary().unwrap(), [counted("A", 2), counted("B", 1)]);
+        let recent = tracker.recent(5).unwrap();
         assert_eq!(recent.len(), 2);
         assert_eq!(recent[0].error_message, "third");
         tracker.reset_counts();
-        assert!(tracker.summary().is_empty());
+        assert!(tracker.summary().unwrap().is_empty());
         assert!(text(&memory, RunFile::ERRORS).lines().next().unwrap().ends_with(
             "\"error_type\":\"A\",\"error_message\":\"first\",\"traceback\":\"trace\\nback\",\
              \"context\":{\"loss\":\"NaN\",\"step\":2,\"nested\":{\"a\":[1]}},\"rank\":3}"
@@ -220,7 +253,7 @@ mod errors {
         assert_eq!(report.first.unwrap().error_message, "first");
         assert_eq!(report.recent[0].error_message, "glued");
         assert_eq!(report.damaged_lines, 2);
-        assert_eq!(ErrorTracker::open(&memory, 9, None).unwrap().summary().len(), 3);
+        assert_eq!(ErrorTracker::open(&memory, 9, None).unwrap().summary().unwrap().len(), 3);
     }
 
     #[test]
@@ -236,13 +269,61 @@ mod errors {
     }
 
     #[test]
+    fn errors_of_earlier_processes_are_read_in_pieces_when_they_are_asked_for() {
+        let memory = Memory::default();
+        let mut first = ErrorTracker::open(&memory, 3, None).unwrap();
+        for number in 0..10 {
+            first.log_error(["A", "B"][number % 2], &number.to_string(), "", &[]).unwrap();
+        }
+        let messages = |errors: &[model_foundry_types::ErrorEntry]| -> Vec<String> {
+            errors.iter().map(|error| error.error_message.clone()).collect()
+        };
+        for budget in [1, 100, 500, u64::MAX] {
+            memory.change(RunFile::ERRORS, OWN, |bytes| {
+                let lines = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+                let end = lines.map(|(at, _)| at + 1).nth(9).unwrap();
+                bytes.truncate(end);
+            });
+            let before = memory.bytes_read();
+            let mut tracker = ErrorTracker::open(&memory, 3, None).unwrap();
+            tracker.log_error("C", "own", "", &[]).unwrap();
+            assert_eq!(memory.bytes_read(), before, "an error waits for no reading");
+            let mut own = 1;
+            while !tracker.advance(budget).unwrap() {
+                tracker.log_error("C", "own", "", &[]).unwrap();
+                own += 1;
+            }
+            let mut counts = tracker.summary().unwrap();
+            counts.sort_unstable_by(|one, other| one.error_type.cmp(&other.error_type));
+            let expected = [counted("A", 5), counted("B", 5), counted("C", own)];
+            assert_eq!(counts, expected, "{budget} bytes at a time");
+            let recent = messages(&tracker.recent(9).unwrap());
+            let expected = if own >= 3 { ["own", "own", "own"] } else { ["own", "9", "8"] };
+            assert_eq!(recent, expected);
+
+            let mut reader = ErrorReader::open(&memory, 2).unwrap();
+            while !reader.advance(budget).unwrap() {}
+            let report = reader.report().unwrap();
+            assert_eq!(report.first.unwrap().error_message, "0");
+            assert_eq!(messages(&report.recent), ["own", if own > 1 { "own" } else { "9" }]);
+        }
+
+        // Counts that were set to nothing stay so when the file is read later.
+        let mut tracker = ErrorTracker::open(&memory, 3, None).unwrap();
+        tracker.reset_counts();
+        tracker.log_error("C", "own", "", &[]).unwrap();
+        assert_eq!(tracker.summary().unwrap(), [counted("C", 1)]);
+        assert_eq!(tracker.recent(9).unwrap().len(), 3);
+    }
+
+    #[test]
     fn types_and_bytes_are_bounded() {
         let memory = Memory::default();
         let mut tracker = ErrorTracker::open(&memory, 1000, None).unwrap();
         for number in 0..MOST_TYPES + 10 {
             tracker.log_error(&format!("T{number}"), "", "", &[]).unwrap();
         }
-        let summary = tracker.summary();
+        let summary = tracker.summary().unwrap();
         assert!(summary.len() <= MOST_TYPES);
         assert_eq!(summary.iter().map(|kind| kind.count).sum::<u64>(), MOST_TYPES as u64 + 10);
         assert!(summary.iter().any(|kind| kind.error_type == OTHER_TYPES && kind.count > 10));
@@ -250,7 +331,8 @@ mod errors {
         let long = "x".repeat(10 << 20);
         tracker.log_error("A", &long, "", &[]).unwrap();
         tracker.log_error("B", &long, "", &[]).unwrap();
-        assert_eq!(tracker.recent(10).len(), 1, "at most 16 MiB of recent errors stay in memory");
+        let recent = tracker.recent(10).unwrap();
+        assert_eq!(recent.len(), 1, "at most 16 MiB of recent errors stay in memory");
         assert!(matches!(tracker.log_error("C", &long, &long, &[]), Err(Error::TooLarge(_))));
     }
 }
@@ -278,8 +360,34 @@ mod transcript {
     }
 }
 
-mod verification {
+mod verification_of_files {
     use super::*;
+
+    fn check(memory: &Memory, file: &str, part: Part) -> crate::Result<VerificationReport> {
+        verification::check(memory, file, part, Position::default(), u64::MAX)
+    }
+
+    #[test]
+    fn a_file_is_checked_in_several_calls_too() {
+        let memory = Memory::default();
+        memory.change(RunFile::ERRORS, OWN, |bytes| {
+            bytes.extend_from_slice(b"{\n\n{\"error_type\":\"A\"}\n\nx\n{\"timestamp\":\"2");
+        });
+        let whole = check(&memory, RunFile::ERRORS.0, OWN).unwrap();
+        assert_eq!((whole.good_lines, whole.findings.len(), whole.next), (1, 3, None));
+        for budget in 1..40 {
+            let mut all = VerificationReport::default();
+            let mut from = Some(Position::default());
+            while let Some(position) = from {
+                let piece =
+                    verification::check(&memory, RunFile::ERRORS.0, OWN, position, budget).unwrap();
+                all.good_lines += piece.good_lines;
+                all.findings.extend(piece.findings);
+                from = piece.next;
+            }
+            assert_eq!(all, whole, "{budget} bytes at a time");
+        }
+    }
 
     #[test]
     fn damage_is_reported_line_by_line() {

@@ -6,7 +6,7 @@ use crate::json::{Problem, Reader};
 use crate::lines::Lines;
 use crate::metrics::Entry;
 use crate::{Error, Result};
-use model_foundry_types::{Finding, VerificationReport};
+use model_foundry_types::{Finding, Position, VerificationReport};
 
 /// How many findings of a file are listed.
 const MOST_FINDINGS: usize = 10_000;
@@ -22,19 +22,35 @@ const CHECKED: [Checked; 4] = [
     (RunFile::PERFORMANCE, object),
 ];
 
-/// Check one part of a run file of JSON Lines, line by line. `file` is the file's granted name.
+/// Check one part of a run file of JSON Lines, line by line, from a position on, about `budget` bytes of it. `file`
+/// is the file's granted name.
 ///
 /// # Errors
 ///
 /// [`Error::Invalid`] if the file does not consist of JSON Lines, [`Error::Storage`] if it cannot be read.
-pub fn check<I: Imports>(imports: &I, file: &str, part: Part) -> Result<VerificationReport> {
+pub fn check<I: Imports>(
+    imports: &I,
+    file: &str,
+    part: Part,
+    start: Position,
+    mut budget: u64,
+) -> Result<VerificationReport> {
     let Some(&(file, check_line)) = CHECKED.iter().find(|(known, _)| known.0 == file) else {
         let known = CHECKED.map(|(known, _)| known.0).join(", ");
         return Err(Error::Invalid(format!("{file} is not a file of JSON Lines ({known})")));
     };
     let mut report = VerificationReport::default();
-    let mut lines = Lines::open(imports, file, part)?;
-    while let Some(line) = lines.next()? {
+    let size = imports.size(file, part)?;
+    let mut lines = Lines::range(imports, file, part, start.offset, size);
+    let mut reached = start;
+    loop {
+        if budget == 0 {
+            report.next = Some(reached);
+            break;
+        }
+        let Some(line) = lines.next()? else { break };
+        budget = budget.saturating_sub(line.length);
+        reached = Position { offset: line.offset + line.length, lines: start.lines + line.number };
         // A log may have been text for a part of the run.
         if file == RunFile::MAIN_LOG
             && !line.bytes.is_empty()
@@ -57,7 +73,7 @@ pub fn check<I: Imports>(imports: &I, file: &str, part: Part) -> Result<Verifica
         };
         if report.findings.len() < MOST_FINDINGS {
             report.findings.push(Finding {
-                line: line.number,
+                line: reached.lines,
                 offset: line.offset,
                 length,
                 problem: problem.to_owned(),

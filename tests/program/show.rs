@@ -25,7 +25,7 @@ fn show_tells_what_a_run_did() -> Result<()> {
       not finite: loss was 1 × NaN, first at step 6
 
       timing   count  total      mean       p50       p95       max
-      forward      2  1.0 s  500.0 ms  251.0 ms  750.0 ms  750.0 ms
+      forward      2  1.0 s  500.0 ms  250.0 ms  750.0 ms  750.0 ms
 
     errors  1 × OSError, 1 × ValueError
       first, 2025-01-02T03:04:05.678901Z: ValueError: bad value

@@ -10,7 +10,7 @@ fn timings_are_told_in_seconds() -> Result<()> {
 
     insta::assert_snapshot!(printed(&model_foundry_on("timings", &experiment)), @r"
     timing   count  total      mean       p50       p95       max
-    forward      2  1.0 s  500.0 ms  251.0 ms  750.0 ms  750.0 ms
+    forward      2  1.0 s  500.0 ms  250.0 ms  750.0 ms  750.0 ms
     ");
     let timings = printed_json(&model_foundry_on("timings --json", &experiment))?;
     assert_eq!((&timings[0]["name"], &timings[0]["mean"]), (&json!("forward"), &json!(0.5)));

@@ -278,10 +278,10 @@ fn natively(config: &LoggingConfig, calls: &[Call]) -> Result<Outcome> {
         let figures = [of.mean, of.min, of.max, of.std, of.last, of.p50, of.p95, of.p99];
         statistics.push(format!("{} {} {figures:?}", metric.name, of.count));
     }
-    for counted in errors.summary() {
+    for counted in errors.summary()? {
         statistics.push(format!("{} {}", counted.error_type, counted.count));
     }
-    for entry in errors.recent(3) {
+    for entry in errors.recent(3)? {
         statistics.push(format!("{} {}", entry.error_message, entry.context));
     }
     // A run that timed nothing writes no report.

@@ -31,8 +31,8 @@ pub use error::{Error, Result};
 pub use errors::{ErrorEntry, ErrorReport, TypeCount};
 pub use level::{Level, UnknownLevel};
 pub use metrics::{
-    Column, Damage, DamagedLine, Kind, NamedStatistics, Options, Query, Row, RunInfo, Series,
-    Statistics,
+    Column, Damage, DamagedLine, Kind, NamedStatistics, Options, Purpose, Query, Row, RunInfo,
+    Series, Statistics,
 };
 pub use performance::{
     Finished, GpuDevice, GpuInventory, GpuPeak, MemorySample, Peaks, SystemMemory, Timing,
@@ -41,4 +41,4 @@ pub use records::{ErrorRecord, MessageRecord, ParsedRecord, StepRecord, SummaryR
 pub use run_files::{Part, StorageError, part_name, part_of_name};
 pub use timestamp::rfc3339;
 pub use value::{Field, Value, ValueRef};
-pub use verification::{Finding, VerificationReport};
+pub use verification::{Finding, Position, VerificationReport};

@@ -81,12 +81,17 @@ pub struct Statistics {
     pub std: f64,
     /// The latest.
     pub last: f64,
-    /// The median, with a relative error of at most 0.8 %.
+    /// The median, by the nearest rank. Exact up to 1,000 samples, or up to 125 if there are more than 1,024
+    /// metrics; beyond that with a relative error of at most 0.8 %. NaN if the samples lie in more powers of two
+    /// than there is memory for: 524,288 for all metrics together, in equal shares.
     pub p50: f64,
     /// The 95th percentile, likewise.
     pub p95: f64,
     /// The 99th percentile, likewise.
     pub p99: f64,
+    /// Whether the percentiles are exact.
+    #[cfg_attr(feature = "wasmtime", component(name = "percentiles-exact"))]
+    pub percentiles_exact: bool,
     /// How many samples were NaN.
     pub nan: u64,
     /// How many were +∞.
@@ -194,6 +199,36 @@ pub struct Query {
     pub all_attempts: bool,
 }
 
+/// What a reader of metrics prepares for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "wasmtime",
+    derive(
+        wasmtime::component::ComponentType,
+        wasmtime::component::Lift,
+        wasmtime::component::Lower
+    ),
+    component(enum)
+)]
+#[repr(u8)]
+pub enum Purpose {
+    /// Lines and rows, and the highest step.
+    #[cfg_attr(feature = "wasmtime", component(name = "lines"))]
+    Lines,
+    /// Statistics.
+    #[cfg_attr(feature = "wasmtime", component(name = "statistics"))]
+    Statistics,
+    /// An overview.
+    #[cfg_attr(feature = "wasmtime", component(name = "overview"))]
+    Overview,
+}
+
+impl Purpose {
+    const ALL: [Self; 3] = [Self::Lines, Self::Statistics, Self::Overview];
+}
+
+crate::error::lift_enum!(Purpose);
+
 /// An entry of metrics.jsonl: the metrics of a step, or the summary of an epoch.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[cfg_attr(
@@ -281,6 +316,6 @@ pub struct DamagedLine {
 pub struct Series {
     /// The metric.
     pub name: String,
-    /// Means of consecutive groups of its finite samples, oldest first.
+    /// Means of the finite samples in equal stretches, oldest first. A stretch without any is left out.
     pub points: Vec<f64>,
 }

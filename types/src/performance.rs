@@ -26,12 +26,17 @@ pub struct Timing {
     pub max: f64,
     /// The sample standard deviation (n − 1); 0 for one sample.
     pub std: f64,
-    /// The median, with a relative error of at most 0.8 %.
+    /// The median, by the nearest rank. Exact up to 1,000 durations, or up to 125 if there are more than 1,024
+    /// operations; beyond that with a relative error of at most 0.8 %. NaN if the durations lie in more powers of two
+    /// than there is memory for: 524,288 for all operations together, in equal shares.
     pub p50: f64,
     /// The 95th percentile, likewise.
     pub p95: f64,
     /// The 99th percentile, likewise.
     pub p99: f64,
+    /// Whether the percentiles are exact.
+    #[cfg_attr(feature = "wasmtime", component(name = "percentiles-exact"))]
+    pub percentiles_exact: bool,
 }
 
 /// A block that ended.

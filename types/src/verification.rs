@@ -22,7 +22,25 @@ pub struct Finding {
     pub problem: String,
 }
 
-/// What one part of a run file holds.
+/// A position between two lines of a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(
+    feature = "wasmtime",
+    derive(
+        wasmtime::component::ComponentType,
+        wasmtime::component::Lift,
+        wasmtime::component::Lower
+    ),
+    component(record)
+)]
+pub struct Position {
+    /// How many bytes come before it.
+    pub offset: u64,
+    /// How many lines come before it.
+    pub lines: u64,
+}
+
+/// What one part of a run file holds, or a stretch of the part.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[cfg_attr(
     feature = "wasmtime",
@@ -41,4 +59,6 @@ pub struct VerificationReport {
     pub findings: Vec<Finding>,
     /// How many more damaged lines there are.
     pub more: u64,
+    /// Where to continue the check; `None` at the end of the file.
+    pub next: Option<Position>,
 }

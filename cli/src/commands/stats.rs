@@ -7,7 +7,7 @@ use model_foundry::NamedStatistics;
 
 use crate::arguments::{Folder, Selection};
 use crate::output::{Output, warn_of_damage};
-use crate::terminal::{count, number, one_line, table, table_text};
+use crate::terminal::{count, number, one_line, percentile, table, table_text};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -61,9 +61,13 @@ fn as_table(statistics: &[NamedStatistics]) -> String {
         let s = &metric.statistics;
         let non_finite = s.nan + s.positive_infinity + s.negative_infinity;
         let mut row = vec![one_line(&metric.name, 60), count(s.count)];
-        let figures = [s.mean, s.std, s.min, s.p50, s.p95, s.p99, s.max, s.last];
-        let none = || "–".to_owned();
-        row.extend(figures.map(|figure| if s.count == 0 { none() } else { number(figure) }));
+        let percentile = |figure| percentile(figure, s.percentiles_exact, number);
+        row.extend([number(s.mean), number(s.std), number(s.min)]);
+        row.extend([s.p50, s.p95, s.p99].map(percentile));
+        row.extend([number(s.max), number(s.last)]);
+        if s.count == 0 {
+            row[2..].fill("–".into());
+        }
         row.push(match s.first_non_finite_step {
             Some(step) => format!("{} from step {step}", count(non_finite)),
             None => "0".into(),

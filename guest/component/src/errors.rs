@@ -8,10 +8,7 @@ use crate::{Component, Host};
 
 impl exported::Guest for Component {
     type ErrorTracker = ErrorTracker;
-
-    fn read(count: u32) -> Result<ErrorReport, Error> {
-        errors::read_report(&Host, count as usize)
-    }
+    type ErrorReader = ErrorReader;
 }
 
 pub(crate) struct ErrorTracker(RefCell<errors::ErrorTracker<Host>>);
@@ -32,15 +29,36 @@ impl exported::GuestErrorTracker for ErrorTracker {
         self.0.borrow_mut().log_error(&error_type, &error_message, &traceback, &context)
     }
 
-    fn summary(&self) -> Vec<TypeCount> {
-        self.0.borrow().summary()
+    fn prepare(&self, max_bytes: u64) -> Result<bool, Error> {
+        self.0.borrow_mut().advance(max_bytes)
     }
 
-    fn recent(&self, count: u32) -> Vec<ErrorEntry> {
-        self.0.borrow().recent(count as usize)
+    fn summary(&self) -> Result<Vec<TypeCount>, Error> {
+        self.0.borrow_mut().summary()
+    }
+
+    fn recent(&self, count: u32) -> Result<Vec<ErrorEntry>, Error> {
+        self.0.borrow_mut().recent(count as usize)
     }
 
     fn reset_counts(&self) {
         self.0.borrow_mut().reset_counts();
+    }
+}
+
+pub(crate) struct ErrorReader(RefCell<errors::ErrorReader<Host>>);
+
+impl exported::GuestErrorReader for ErrorReader {
+    fn open(count: u32) -> Result<exported::ErrorReader, Error> {
+        let reader = errors::ErrorReader::open(&Host, count as usize)?;
+        Ok(exported::ErrorReader::new(Self(RefCell::new(reader))))
+    }
+
+    fn prepare(&self, max_bytes: u64) -> Result<bool, Error> {
+        self.0.borrow_mut().advance(max_bytes)
+    }
+
+    fn report(&self) -> Result<ErrorReport, Error> {
+        self.0.borrow_mut().report()
     }
 }

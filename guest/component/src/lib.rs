@@ -39,6 +39,8 @@ mod bindings {
             "model-foundry:logging/types@0.1.0/parsed-record": model_foundry_types::ParsedRecord,
             "model-foundry:logging/types@0.1.0/part": model_foundry_types::Part,
             "model-foundry:logging/types@0.1.0/peaks": model_foundry_types::Peaks,
+            "model-foundry:logging/types@0.1.0/position": model_foundry_types::Position,
+            "model-foundry:logging/types@0.1.0/purpose": model_foundry_types::Purpose,
             "model-foundry:logging/types@0.1.0/query": model_foundry_types::Query,
             "model-foundry:logging/types@0.1.0/row": model_foundry_types::Row,
             "model-foundry:logging/types@0.1.0/run-info": model_foundry_types::RunInfo,
@@ -68,7 +70,7 @@ mod performance;
 mod structured;
 
 use bindings::exports::model_foundry::logging::{config, records, verification};
-use model_foundry_types::{Error, ParsedRecord, Part, VerificationReport, Violation};
+use model_foundry_types::{Error, ParsedRecord, Part, Position, VerificationReport, Violation};
 
 use host::Host;
 
@@ -102,7 +104,12 @@ impl records::Guest for Component {
 }
 
 impl verification::Guest for Component {
-    fn check(file: String, part: Part) -> Result<VerificationReport, Error> {
-        model_foundry_guest::verification::check(&Host, &file, part)
+    fn check(
+        file: String,
+        part: Part,
+        start: Position,
+        max_bytes: u64,
+    ) -> Result<VerificationReport, Error> {
+        model_foundry_guest::verification::check(&Host, &file, part, start, max_bytes)
     }
 }

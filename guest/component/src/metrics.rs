@@ -3,7 +3,7 @@ use std::rc::Rc;
 
 use model_foundry_guest::metrics;
 use model_foundry_types::{
-    Damage, Error, Field, NamedStatistics, Options, Query, Row, Series, Statistics,
+    Damage, Error, Field, NamedStatistics, Options, Purpose, Query, Row, Series, Statistics,
 };
 
 use crate::bindings::exports::model_foundry::logging::metrics as exported;
@@ -40,6 +40,10 @@ impl exported::GuestMetricsLogger for MetricsLogger {
         self.0.borrow_mut().log_lines(&lines)
     }
 
+    fn prepare(&self, max_bytes: u64) -> Result<bool, Error> {
+        self.0.borrow_mut().advance(max_bytes)
+    }
+
     fn statistics(&self, name: String) -> Result<Statistics, Error> {
         Ok(self.0.borrow_mut().statistics(&name)?.summary())
     }
@@ -49,7 +53,7 @@ impl exported::GuestMetricsLogger for MetricsLogger {
     }
 
     fn last_step(&self) -> Result<Option<u64>, Error> {
-        self.0.borrow().last_step()
+        self.0.borrow_mut().last_step()
     }
 
     fn flush(&self) -> Result<(), Error> {
@@ -58,6 +62,10 @@ impl exported::GuestMetricsLogger for MetricsLogger {
 
     fn close(&self, exit_code: i32) -> Result<(), Error> {
         self.0.borrow_mut().close(exit_code)
+    }
+
+    fn save_index(&self, max_bytes: u64) -> Result<bool, Error> {
+        self.0.borrow_mut().save_index(max_bytes)
     }
 }
 
@@ -69,7 +77,11 @@ impl exported::GuestMetricsReader for MetricsReader {
         Ok(exported::MetricsReader::new(Self(RefCell::new(reader))))
     }
 
-    fn next_rows(&self, count: u32) -> Result<Vec<Row>, Error> {
+    fn prepare(&self, purpose: Purpose, max_bytes: u64) -> Result<bool, Error> {
+        self.0.borrow_mut().advance(purpose, max_bytes)
+    }
+
+    fn next_rows(&self, count: u32) -> Result<Option<Vec<Row>>, Error> {
         self.0.borrow_mut().next_rows(count as usize)
     }
 
@@ -77,8 +89,8 @@ impl exported::GuestMetricsReader for MetricsReader {
         self.0.borrow_mut().next(max_bytes as usize)
     }
 
-    fn last_step(&self) -> Option<u64> {
-        self.0.borrow().last_step()
+    fn last_step(&self) -> Result<Option<u64>, Error> {
+        self.0.borrow_mut().last_step()
     }
 
     fn statistics(&self, names: Vec<String>) -> Result<Vec<NamedStatistics>, Error> {
@@ -86,11 +98,11 @@ impl exported::GuestMetricsReader for MetricsReader {
     }
 
     fn overview(&self, points: u32) -> Result<(Vec<NamedStatistics>, Vec<Series>), Error> {
-        let (tally, series) = self.0.borrow_mut().overview(points as usize)?;
-        Ok((tally.named(), series))
+        let (tally, buckets) = self.0.borrow_mut().overview(points as usize)?;
+        Ok((tally.named(), buckets.iter().map(metrics::MetricBuckets::series).collect()))
     }
 
     fn damage(&self) -> Damage {
-        self.0.borrow().damage().clone()
+        self.0.borrow().damage()
     }
 }

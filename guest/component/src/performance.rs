@@ -8,14 +8,7 @@ use crate::{Component, Host};
 
 impl exported::Guest for Component {
     type PerformanceLogger = PerformanceLogger;
-
-    fn memory_peaks() -> Result<Peaks, Error> {
-        performance::memory_peaks(&Host)
-    }
-
-    fn timings() -> Result<Vec<Timing>, Error> {
-        Ok(performance::Timings::read(&Host)?.slowest_first())
-    }
+    type PerformanceReader = PerformanceReader;
 }
 
 pub(crate) struct PerformanceLogger(RefCell<performance::PerformanceLogger<Host>>);
@@ -25,6 +18,10 @@ impl exported::GuestPerformanceLogger for PerformanceLogger {
         let config = config::parse_for_logger(&config)?;
         let logger = performance::PerformanceLogger::open(&Host, &config)?;
         Ok(exported::PerformanceLogger::new(Self(RefCell::new(logger))))
+    }
+
+    fn prepare(&self, max_bytes: u64) -> Result<bool, Error> {
+        self.0.borrow_mut().advance(max_bytes)
     }
 
     fn record_duration(&self, name: String, seconds: f64, failed: bool) -> Result<Finished, Error> {
@@ -39,12 +36,12 @@ impl exported::GuestPerformanceLogger for PerformanceLogger {
         self.0.borrow_mut().log_memory(step)
     }
 
-    fn statistics(&self, name: String) -> Timing {
-        self.0.borrow().statistics(&name)
+    fn statistics(&self, name: String) -> Result<Timing, Error> {
+        self.0.borrow_mut().statistics(&name)
     }
 
-    fn all_statistics(&self) -> Vec<Timing> {
-        self.0.borrow().all_statistics()
+    fn all_statistics(&self) -> Result<Vec<Timing>, Error> {
+        self.0.borrow_mut().all_statistics()
     }
 
     fn reset(&self) {
@@ -52,10 +49,31 @@ impl exported::GuestPerformanceLogger for PerformanceLogger {
     }
 
     fn export_report(&self) -> Result<(), Error> {
-        self.0.borrow().export_report()
+        self.0.borrow_mut().export_report()
     }
 
-    fn report(&self) -> String {
-        self.0.borrow().report()
+    fn report(&self) -> Result<String, Error> {
+        self.0.borrow_mut().report()
+    }
+}
+
+pub(crate) struct PerformanceReader(RefCell<performance::PerformanceReader<Host>>);
+
+impl exported::GuestPerformanceReader for PerformanceReader {
+    fn open() -> Result<exported::PerformanceReader, Error> {
+        let reader = performance::PerformanceReader::open(&Host)?;
+        Ok(exported::PerformanceReader::new(Self(RefCell::new(reader))))
+    }
+
+    fn prepare(&self, max_bytes: u64) -> Result<bool, Error> {
+        self.0.borrow_mut().advance(max_bytes)
+    }
+
+    fn memory_peaks(&self) -> Result<Peaks, Error> {
+        Ok(self.0.borrow_mut().read()?.1.clone())
+    }
+
+    fn timings(&self) -> Result<Vec<Timing>, Error> {
+        Ok(self.0.borrow_mut().read()?.0.slowest_first())
     }
 }

@@ -65,11 +65,6 @@ impl Attempts {
         }
     }
 
-    /// The latest attempt.
-    pub(super) fn latest(&self) -> Option<u32> {
-        self.starts.last().map(|start| start.attempt)
-    }
-
     /// Whether there is an attempt before this one.
     pub(super) fn has_before(&self, attempt: u32) -> bool {
         self.starts.first().is_some_and(|first| first.attempt < attempt)

@@ -1,20 +1,28 @@
-//! metrics.idx: what makes opening, statistics and ranges independent of the file's size.
+//! metrics.idx: what makes opening, statistics, plots and ranges independent of the file's size.
 //!
 //! It holds, for the part of the file that it covers, where steps are (one entry for each stretch of about
-//! 256 KiB), where attempts began, and every metric's statistics. All of it is derived. An index that is
-//! missing, damaged, of another version or of another file is not believed: the file is read instead.
+//! 256 KiB), where attempts began, every metric's statistics, and the buckets that plots are drawn from. All of
+//! it is derived. An index that is missing, damaged, of another version or of another file is not believed: the
+//! file is read instead.
 //!
-//! The format is ours, little-endian, and no promise: a version that does not know it builds it anew.
+//! The buckets come after everything else, with a checksum of their own: only who asks for them reads them.
+//!
+//! The format is ours, little-endian, and no promise: a version that does not know it builds its own.
 
 use super::attempts::Attempts;
 use super::entry::Place;
 use super::tally::Tally;
+use super::trend::{Bucket, Trend, Trends};
 use crate::Result;
 use crate::imports::{Imports, Part, RunFile};
-use crate::statistics::{Sketch, Statistics};
+use crate::percentiles::{Parts, Percentiles};
+use crate::statistics::Statistics;
 
 /// What an index begins with; the digit is the format's version.
-const MAGIC: &[u8; 8] = b"MFINDEX1";
+const MAGIC: &[u8; 8] = b"MFINDEX2";
+
+/// The magic, and the length of all that comes before the buckets: 8 bytes.
+const HEAD: u64 = 16;
 
 /// About how many bytes of the file one stretch covers.
 pub(super) const STRETCH: u64 = 256 << 10;
@@ -22,8 +30,8 @@ pub(super) const STRETCH: u64 = 256 << 10;
 /// How much of the file before the covered end is checked to be what it was.
 const CHECKED: u64 = 4 << 10;
 
-/// The largest index that is read.
-const LARGEST: u64 = 64 << 20;
+/// The largest index that is written and read: the host passes on no more than 64 MiB at once.
+const LARGEST: u64 = 48 << 20;
 
 /// A stretch of the file, from its offset to that of the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +49,10 @@ pub(super) struct Index {
     pub(super) covered: u64,
     /// How many lines these are.
     pub(super) lines: u64,
-    /// How many of them are damaged; an index of a damaged file is not kept.
+    /// How many of them are damaged.
     pub(super) damaged: u64,
+    /// The first of these: its number and what is wrong with it.
+    pub(super) first_damage: Option<(u64, String)>,
     pub(super) stretches: Vec<Stretch>,
     pub(super) attempts: Attempts,
     /// The statistics of the entries that no later attempt went over again.
@@ -58,41 +68,68 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// The index of a part of metrics.jsonl, if there is one that can be believed.
-    pub(super) fn load<I: Imports>(imports: &I, part: Part) -> Option<Self> {
+    /// The index of a part of metrics.jsonl, with the buckets or without, if there is one that can be believed.
+    pub(super) fn load<I: Imports>(
+        imports: &I,
+        part: Part,
+        buckets: bool,
+    ) -> Option<(Self, Trends)> {
         let size = imports.size(RunFile::METRICS_INDEX, part).ok()?;
-        if !(12..=LARGEST).contains(&size) {
+        if !(HEAD + 4..=LARGEST).contains(&size) {
             return None;
         }
-        let mut bytes = Vec::with_capacity(size as usize);
-        while (bytes.len() as u64) < size {
-            let at = bytes.len() as u64;
-            let piece = (size - at).min(1 << 20) as u32;
-            let piece = imports.read(RunFile::METRICS_INDEX, part, at, piece).ok()?;
-            if piece.is_empty() {
-                return None;
-            }
-            bytes.extend_from_slice(&piece);
+        let head = read(imports, part, 0, HEAD)?;
+        let (magic, length) = head.split_at_checked(MAGIC.len())?;
+        let length = u64::from_le_bytes(length.try_into().ok()?);
+        if magic != MAGIC || !(HEAD + 4..=size - 4).contains(&length) {
+            return None;
         }
-        let (content, checksum) = bytes.split_at_checked(bytes.len() - 4)?;
+        let front = read(imports, part, 0, length)?;
+        let (content, checksum) = front.split_at_checked(front.len() - 4)?;
         if crc32fast::hash(content).to_le_bytes() != checksum {
             return None;
         }
-        let mut input = Input(content);
+        let mut input = Input(&content[HEAD as usize..]);
         let index = Self::decode(&mut input)?;
         let tail = input.u32()?;
         let still = imports.size(RunFile::METRICS, part).ok()? >= index.covered
             && tail_checksum(imports, part, index.covered).ok()? == tail;
-        still.then_some(index)
+        if !still {
+            return None;
+        }
+        if !buckets {
+            return Some((index, Trends::default()));
+        }
+        let back = read(imports, part, length, size - length)?;
+        let (content, own) = back.split_at_checked(back.len() - 4)?;
+        let mut both = crc32fast::Hasher::new();
+        both.update(checksum);
+        both.update(content);
+        if both.finalize().to_le_bytes() != own {
+            return None;
+        }
+        Some((index, Input(content).trends()?))
     }
 
-    /// Keep the index beside the file.
-    pub(super) fn save<I: Imports>(&self, imports: &I, part: Part) -> Result<()> {
-        let mut out = Vec::new();
+    /// Write the index next to the file, unless it is too large to be read.
+    pub(super) fn save<I: Imports>(&self, trends: &Trends, imports: &I, part: Part) -> Result<()> {
+        let mut out = MAGIC.to_vec();
+        out.extend_from_slice(&[0; 8]);
         self.encode(&mut out);
         out.extend_from_slice(&tail_checksum(imports, part, self.covered)?.to_le_bytes());
-        let checksum = crc32fast::hash(&out);
-        out.extend_from_slice(&checksum.to_le_bytes());
+        let length = out.len() as u64 + 4;
+        out[MAGIC.len()..HEAD as usize].copy_from_slice(&length.to_le_bytes());
+        let checksum = crc32fast::hash(&out).to_le_bytes();
+        out.extend_from_slice(&checksum);
+        put_trends(&mut out, trends);
+        // The buckets are believed only together with the statistics that they were written with.
+        let mut both = crc32fast::Hasher::new();
+        both.update(&checksum);
+        both.update(&out[length as usize..]);
+        out.extend_from_slice(&both.finalize().to_le_bytes());
+        if out.len() as u64 > LARGEST {
+            return Ok(());
+        }
         Ok(imports.replace(RunFile::METRICS_INDEX, &out)?)
     }
 
@@ -120,7 +157,6 @@ impl Index {
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(MAGIC);
         for number in [self.covered, self.lines, self.damaged, self.stretches.len() as u64] {
             out.extend_from_slice(&number.to_le_bytes());
         }
@@ -128,6 +164,12 @@ impl Index {
             for number in [offset, &steps.0, &steps.1] {
                 out.extend_from_slice(&number.to_le_bytes());
             }
+        }
+        if let Some((line, problem)) = &self.first_damage {
+            put_option(out, Some(*line));
+            put_text(out, problem);
+        } else {
+            put_option(out, None);
         }
         put_option(out, self.highest_step);
         put_option(out, self.highest_epoch.map(f64::to_bits));
@@ -142,16 +184,12 @@ impl Index {
         }
         out.extend_from_slice(&(self.tally.len() as u64).to_le_bytes());
         for (name, statistics) in self.tally.iter() {
-            out.extend_from_slice(&(name.len() as u64).to_le_bytes());
-            out.extend_from_slice(name.as_bytes());
+            put_text(out, name);
             put_statistics(out, statistics);
         }
     }
 
     fn decode(input: &mut Input<'_>) -> Option<Self> {
-        if input.take(MAGIC.len())? != MAGIC {
-            return None;
-        }
         let mut index = Self {
             covered: input.u64()?,
             lines: input.u64()?,
@@ -161,6 +199,9 @@ impl Index {
         for _ in 0..input.u64()? {
             let offset = input.u64()?;
             index.stretches.push(Stretch { offset, steps: (input.u64()?, input.u64()?) });
+        }
+        if let Some(line) = input.option()? {
+            index.first_damage = Some((line, input.text()?.to_owned()));
         }
         index.highest_step = input.option()?;
         index.highest_epoch = input.option()?.map(f64::from_bits);
@@ -172,13 +213,26 @@ impl Index {
             index.attempts.put(attempt, step, epoch);
         }
         for _ in 0..input.u64()? {
-            let length = usize::try_from(input.u64()?).ok()?;
-            let name = std::str::from_utf8(input.take(length)?).ok()?;
-            let statistics = input.statistics()?;
-            index.tally.put(name, statistics)?;
+            let name = input.text()?;
+            index.tally.put(name, input.statistics()?)?;
         }
         Some(index)
     }
+}
+
+/// Bytes of the index; none if it has fewer.
+fn read<I: Imports>(imports: &I, part: Part, offset: u64, length: u64) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(length as usize);
+    while (bytes.len() as u64) < length {
+        let at = bytes.len() as u64;
+        let piece = (length - at).min(1 << 20) as u32;
+        let piece = imports.read(RunFile::METRICS_INDEX, part, offset + at, piece).ok()?;
+        if piece.is_empty() {
+            return None;
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Some(bytes)
 }
 
 /// A checksum of the file's bytes just before the covered end: another file, or a repaired one, has others.
@@ -193,6 +247,11 @@ fn put_option(out: &mut Vec<u8>, number: Option<u64>) {
     out.extend_from_slice(&number.unwrap_or_default().to_le_bytes());
 }
 
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    put_short(out, text.len() as u64);
+    out.extend_from_slice(text.as_bytes());
+}
+
 fn put_statistics(out: &mut Vec<u8>, s: &Statistics) {
     for number in [s.count, s.nan, s.positive_infinity, s.negative_infinity] {
         out.extend_from_slice(&number.to_le_bytes());
@@ -201,12 +260,69 @@ fn put_statistics(out: &mut Vec<u8>, s: &Statistics) {
         out.extend_from_slice(&number.to_bits().to_le_bytes());
     }
     put_option(out, s.first_non_finite_step);
-    let (coarseness, buckets) = s.sketch.parts();
-    out.extend_from_slice(&coarseness.to_le_bytes());
-    out.extend_from_slice(&(buckets.len() as u32).to_le_bytes());
-    for (key, count) in buckets {
-        out.extend_from_slice(&key.to_le_bytes());
-        out.extend_from_slice(&count.to_le_bytes());
+    match s.percentiles.parts() {
+        Parts::TooWide => out.push(0),
+        Parts::Samples(samples) => {
+            out.push(1);
+            put_short(out, samples.len() as u64);
+            samples.iter().for_each(|s| out.extend_from_slice(&s.to_bits().to_le_bytes()));
+        }
+        Parts::Buckets(buckets) => {
+            out.push(2);
+            put_short(out, buckets.len() as u64);
+            let mut before = LOWEST_BUCKET;
+            for (bucket, count) in buckets {
+                put_short(out, u64::from(bucket.abs_diff(before)));
+                put_short(out, count);
+                before = bucket;
+            }
+        }
+    }
+}
+
+/// Below every bucket: in rising order their distances take few bytes.
+const LOWEST_BUCKET: i32 = i32::MIN;
+
+/// A number in as few bytes as it needs, seven bits in each (LEB128).
+fn put_short(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+/// Of a bucket of one sample there is only that sample.
+fn put_trends(out: &mut Vec<u8>, trends: &Trends) {
+    put_short(out, trends.all().len() as u64);
+    for (width, buckets) in trends.all().iter().map(Trend::parts) {
+        put_short(out, width);
+        put_short(out, buckets.len() as u64);
+        let mut before = 0;
+        for bucket in buckets {
+            for number in [bucket.count, bucket.non_finite] {
+                put_short(out, number);
+            }
+            // Steps may go back, and the differences then wrap around.
+            for step in [bucket.first_step, bucket.last_step] {
+                put_short(out, step.wrapping_sub(before));
+                before = step;
+            }
+            let Bucket { first, last, min, max, differences, .. } = *bucket;
+            let numbers = [first, last, min, max, differences];
+            for number in &numbers[..numbers_of(bucket.count)] {
+                out.extend_from_slice(&number.to_bits().to_le_bytes());
+            }
+        }
+    }
+}
+
+/// How many numbers a bucket of this many finite samples takes.
+fn numbers_of(count: u64) -> usize {
+    match count {
+        0 => 0,
+        1 => 1,
+        _ => 5,
     }
 }
 
@@ -232,6 +348,46 @@ impl<'a> Input<'a> {
         Some(f64::from_bits(self.u64()?))
     }
 
+    fn text(&mut self) -> Option<&'a str> {
+        let length = usize::try_from(self.short()?).ok()?;
+        std::str::from_utf8(self.take(length)?).ok()
+    }
+
+    fn trends(&mut self) -> Option<Trends> {
+        let mut trends = Trends::default();
+        for _ in 0..self.short()? {
+            let (width, mut buckets) = (self.short()?, Vec::new());
+            let mut before = 0_u64;
+            for _ in 0..self.short()? {
+                let (count, non_finite) = (self.short()?, self.short()?);
+                let first_step = before.wrapping_add(self.short()?);
+                let last_step = first_step.wrapping_add(self.short()?);
+                before = last_step;
+                let mut numbers = [0.0; 5];
+                for number in &mut numbers[..numbers_of(count)] {
+                    *number = self.f64()?;
+                }
+                let [first, mut last, mut min, mut max, differences] = numbers;
+                if count == 1 {
+                    (last, min, max) = (first, first, first);
+                }
+                buckets.push(Bucket {
+                    first_step,
+                    last_step,
+                    count,
+                    non_finite,
+                    first,
+                    last,
+                    min,
+                    max,
+                    differences,
+                });
+            }
+            trends.push(Trend::new(width, buckets));
+        }
+        self.0.is_empty().then_some(trends)
+    }
+
     fn option(&mut self) -> Option<Option<u64>> {
         let present = self.take(1)? == [1];
         let number = self.u64()?;
@@ -250,15 +406,40 @@ impl<'a> Input<'a> {
             max: self.f64()?,
             last: self.f64()?,
             first_non_finite_step: self.option()?,
-            sketch: Sketch::default(),
+            percentiles: Percentiles::default(),
         };
-        let (coarseness, buckets) = (self.u32()?, self.u32()?);
-        let mut parts = Vec::new();
-        for _ in 0..buckets {
-            let key = self.u32()? as i32;
-            parts.push((key, self.u64()?));
-        }
-        s.sketch = Sketch::from_parts(coarseness, &parts)?;
+        let parts = match self.take(1)? {
+            [0] => Parts::TooWide,
+            [1] => {
+                let mut samples = Vec::new();
+                for _ in 0..self.short()? {
+                    samples.push(self.f64()?);
+                }
+                Parts::Samples(samples)
+            }
+            [2] => {
+                let (mut buckets, mut bucket) = (Vec::new(), LOWEST_BUCKET);
+                for _ in 0..self.short()? {
+                    bucket = bucket.checked_add_unsigned(u32::try_from(self.short()?).ok()?)?;
+                    buckets.push((bucket, self.short()?));
+                }
+                Parts::Buckets(buckets)
+            }
+            _ => return None,
+        };
+        s.percentiles = Percentiles::from_parts(parts)?;
         Some(s)
+    }
+
+    fn short(&mut self) -> Option<u64> {
+        let mut number = 0;
+        for shift in (0..u64::BITS).step_by(7) {
+            let &[byte] = self.take(1)? else { return None };
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(number);
+            }
+        }
+        None
     }
 }

@@ -1,11 +1,11 @@
 //! Writing metrics, and their statistics.
 
 use super::columns::ColumnSet;
-use super::entry::Entry;
+use super::entry::Place;
 use super::survey::Survey;
 use super::tally::Tally;
 use crate::imports::{Imports, Part, RunFile};
-use crate::lines::{Lines, ParsedLine};
+use crate::lines::BUDGET;
 use crate::sinks::jsonl::Jsonl;
 use crate::sinks::{Copies, MetricSink, RowHead};
 use crate::statistics::Statistics;
@@ -18,11 +18,11 @@ use model_foundry_types::{Column, Options, ParsedRecord};
 const MOST_COLUMN_SETS: usize = 1024;
 
 /// What was in the file before this logger.
-struct Earlier {
+struct Earlier<I> {
     /// How much of its part of the file.
     size: u64,
-    /// Its statistics and the step at which it was cut off, once they were asked for.
-    tally: Option<(Option<u64>, Tally)>,
+    /// A pass over it, once its statistics were asked for, and the step from which on they do not count.
+    survey: Option<(Option<u64>, Survey<I>)>,
 }
 
 /// Writes metrics to the sinks, and their statistics.
@@ -36,7 +36,10 @@ pub struct MetricsLogger<I> {
     lowest_step: Option<u64>,
     /// The highest.
     highest_step: Option<u64>,
-    earlier: Earlier,
+    earlier: Earlier<I>,
+    /// The pass that makes the index at the end, and whether it is made.
+    closing: Option<Survey<I>>,
+    is_indexed: bool,
     jsonl: Jsonl,
     copies: Copies,
 }
@@ -59,7 +62,9 @@ impl<I: Imports> MetricsLogger<I> {
             tally: Tally::default(),
             lowest_step: None,
             highest_step: None,
-            earlier: Earlier { size, tally: None },
+            earlier: Earlier { size, survey: None },
+            closing: None,
+            is_indexed: false,
             jsonl: Jsonl::default(),
             copies: Copies::begin::<I>(&config, options),
         })
@@ -234,14 +239,14 @@ impl<I: Imports> MetricsLogger<I> {
     /// # Errors
     ///
     /// [`Error::Storage`] if the file cannot be read.
-    pub fn last_step(&self) -> Result<Option<u64>> {
-        let earlier = Survey::up_to(&self.imports, self.part, self.earlier.size)?;
-        Ok(earlier.index.highest_step.max(self.highest_step))
+    pub fn last_step(&mut self) -> Result<Option<u64>> {
+        let highest_step = self.earlier()?.index.highest_step;
+        Ok(highest_step.max(self.highest_step))
     }
 
     /// One metric's statistics over what is on disk and what this logger wrote.
     pub fn statistics(&mut self, name: &str) -> Result<Statistics> {
-        let mut statistics = self.earlier()?.get(name).cloned().unwrap_or_default();
+        let mut statistics = self.earlier()?.index.tally.get(name).cloned().unwrap_or_default();
         if let Some(own) = self.tally.get(name) {
             statistics.merge(own);
         }
@@ -250,7 +255,7 @@ impl<I: Imports> MetricsLogger<I> {
 
     /// Every metric's statistics, in order of first appearance.
     pub fn all_statistics(&mut self) -> Result<Tally> {
-        let mut all = self.earlier()?.clone();
+        let mut all = self.earlier()?.index.tally.clone();
         all.merge(&self.tally);
         Ok(all)
     }
@@ -265,7 +270,8 @@ impl<I: Imports> MetricsLogger<I> {
         self.copies.flush(&self.imports, time)
     }
 
-    /// End the copies with the training's exit code, and save an index of a large file.
+    /// End the copies with the training's exit code, and begin the index of a large file:
+    /// [`save_index`](Self::save_index) continues it.
     ///
     /// # Errors
     ///
@@ -273,8 +279,56 @@ impl<I: Imports> MetricsLogger<I> {
     pub fn close(&mut self, exit_code: i32) -> Result<()> {
         let time = self.imports.now();
         let closed = self.copies.close(&self.imports, exit_code, time);
-        Survey::of(&self.imports, self.part)?.save(&self.imports);
+        (self.closing, self.is_indexed) = (None, false);
+        self.save_index(BUDGET)?;
         closed
+    }
+
+    /// Do a part of the work for the index of the file: read about `budget` bytes. True when the index is saved.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Storage`] if the file cannot be read.
+    pub fn save_index(&mut self, mut budget: u64) -> Result<bool> {
+        if self.is_indexed {
+            return Ok(true);
+        }
+        let mut survey = match self.closing.take() {
+            Some(survey) => survey,
+            None => {
+                let size = self.imports.size(RunFile::METRICS, self.part)?;
+                Survey::begin(&self.imports, self.part, size, true, None)
+            }
+        };
+        let done = survey.advance(&mut budget);
+        survey.save();
+        self.is_indexed = done == Ok(true);
+        if !self.is_indexed {
+            self.closing = Some(survey);
+        }
+        done
+    }
+
+    /// Do a part of the work for [`statistics`](Self::statistics) and [`last_step`](Self::last_step): read about
+    /// `budget` bytes of what was in the file before this logger. True when nothing is left to read. After an error
+    /// it can be called again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Storage`] if the file cannot be read.
+    pub fn advance(&mut self, mut budget: u64) -> Result<bool> {
+        // Opening a run of a million steps must not wait for this. If this attempt has gone back further
+        // since, fewer of the earlier steps count.
+        let cut = self.lowest_step;
+        if !matches!(&self.earlier.survey, Some((known, _)) if *known == cut) {
+            let own = cut.map(|_| Place { step: cut, epoch: None, attempt: self.attempt });
+            let survey = Survey::begin(&self.imports, self.part, self.earlier.size, false, own);
+            self.earlier.survey = Some((cut, survey));
+        }
+        match &mut self.earlier.survey {
+            Some((_, survey)) => survey.advance(&mut budget),
+            None => Ok(true),
+        }
     }
 
     fn set(&self, column_set: u32) -> Result<&ColumnSet> {
@@ -354,50 +408,24 @@ impl<I: Imports> MetricsLogger<I> {
         self.copies.append(&self.imports)
     }
 
+    /// Resume at a step.
+    #[cfg(test)]
+    pub(super) fn set_lowest_step(&mut self, step: Option<u64>) {
+        self.lowest_step = step;
+    }
+
     fn note_step(&mut self, step: u64) {
         self.lowest_step = Some(self.lowest_step.map_or(step, |lowest| lowest.min(step)));
         self.highest_step = self.highest_step.max(Some(step));
     }
 
-    /// The statistics of what was in the file before, read when first needed: opening a run of a million
-    /// steps must not wait for it. Read again if this attempt went back further since.
-    fn earlier(&mut self) -> Result<&Tally> {
-        let cut = self.lowest_step;
-        if !matches!(&self.earlier.tally, Some((known, _)) if *known == cut) {
-            let tally = self.read_earlier(cut)?;
-            self.earlier.tally = Some((cut, tally));
-        }
-        match &self.earlier.tally {
-            Some((_, tally)) => Ok(tally),
+    /// What was in the file before.
+    fn earlier(&mut self) -> Result<&Survey<I>> {
+        while !self.advance(u64::MAX)? {}
+        match &self.earlier.survey {
+            Some((_, survey)) => Ok(survey),
             None => Err(Error::Invalid("the statistics were not read".into())),
         }
-    }
-
-    fn read_earlier(&self, cut: Option<u64>) -> Result<Tally> {
-        let survey = Survey::up_to(&self.imports, self.part, self.earlier.size)?;
-        let index = survey.index;
-        // Where this attempt goes over no step again, what was there counts as it stands.
-        let attempt = (self.attempt, cut);
-        let over_again = index.attempts.latest().is_some_and(|latest| match attempt {
-            (_, None) => false,
-            (own, Some(cut)) if own > latest => index.highest_step.is_some_and(|h| cut <= h),
-            (_, Some(_)) => index.superseded,
-        });
-        if !over_again {
-            return Ok(index.tally);
-        }
-        let mut tally = Tally::default();
-        let mut lines =
-            Lines::range(&self.imports, RunFile::METRICS, self.part, 0, self.earlier.size);
-        while let Some(line) = lines.next()? {
-            let Ok(ParsedLine { record: entry, .. }) = line.read(Entry::read) else { continue };
-            let gone_over = entry.attempt < self.attempt
-                && matches!((cut, entry.step), (Some(cut), Some(step)) if cut <= step);
-            if !gone_over && !index.attempts.supersede(&entry) {
-                let _ = tally.add_entry(&entry, &mut |_, _| {});
-            }
-        }
-        Ok(tally)
     }
 }
 

@@ -11,12 +11,14 @@ mod survey;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod trend;
 
 pub use entry::Entry;
 pub use logger::MetricsLogger;
-pub use model_foundry_types::{Column, Damage, Kind, Options, Query, Row, Series};
-pub use reader::MetricsReader;
+pub use model_foundry_types::{Column, Damage, Kind, Options, Purpose, Query, Row, Series};
+pub use reader::{MetricBuckets, MetricsReader};
 pub use tally::Tally;
+pub use trend::Bucket;
 
 /// How many distinct metrics have statistics. What is logged under further names stays in the file, and
 /// the call says so.

@@ -8,10 +8,11 @@ use super::index::Stretch;
 use super::scan::Scanner;
 use super::survey::Survey;
 use super::tally::Tally;
+use super::trend::{Bucket, Trends};
 use crate::imports::{Imports, Part, RunFile};
-use crate::lines::{Lines, ParsedLine};
+use crate::lines::{BUDGET, ParsedLine, Ranges, Stop};
 use crate::{Error, Result};
-use model_foundry_types::{Damage, DamagedLine, Query, Row, Series, part_name};
+use model_foundry_types::{Damage, DamagedLine, Purpose, Query, Row, Series, part_name};
 
 /// Whether a query selects an entry by its step.
 fn selects(query: &Query, entry: &Place) -> bool {
@@ -24,14 +25,36 @@ fn selects(query: &Query, entry: &Place) -> bool {
     }
 }
 
+/// A metric's samples in equal stretches.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetricBuckets {
+    /// The metric.
+    pub name: String,
+    /// The stretches, oldest first.
+    pub buckets: Vec<Bucket>,
+}
+
+impl MetricBuckets {
+    /// The means of the stretches that have finite samples.
+    pub fn series(&self) -> Series {
+        let points = self.buckets.iter().filter_map(Bucket::mean).collect();
+        Series { name: self.name.clone(), points }
+    }
+}
+
 /// Reads metrics back.
+///
+/// Reading a long file takes minutes, and is done in several calls of [`advance`](Self::advance). The other methods
+/// do the whole work that is left for them.
 pub struct MetricsReader<I> {
     imports: I,
     query: Query,
-    surveys: Vec<Survey>,
-    /// Where the attempts began, over all parts; empty where all attempts are asked for.
-    attempts: Attempts,
-    damage: Damage,
+    /// The parts of the file, and the size of each when it was opened.
+    parts: Vec<(Part, u64)>,
+    surveys: Vec<Survey<I>>,
+    /// Where the attempts began, over all parts, once they are surveyed; none where all attempts are asked for.
+    attempts: Option<Attempts>,
+    pass: Option<Pass<I>>,
     /// Where `next` continues.
     progress: Progress<I>,
     /// Lines that `next_rows` has read and not returned.
@@ -43,18 +66,31 @@ enum Progress<I> {
     Unread,
     /// In the middle of a file that is given as it stands: the offset.
     Whole(u64),
-    Merging(Vec<Cursor<I>>),
+    Merging(Merging<I>),
+}
+
+struct Merging<I> {
+    cursors: Vec<Cursor<I>>,
+    /// The lines that come next.
+    block: String,
 }
 
 /// One part of the file and its next line.
 struct Cursor<I> {
-    part: Part,
-    /// Where lines that the query asks for may be.
-    ranges: VecDeque<(u64, u64)>,
-    lines: Lines<I>,
+    ranges: Ranges<I>,
     /// The line that comes next, and the step that it is sorted by: a summary goes with the step before.
     next: Option<String>,
     step: u64,
+    at_end: bool,
+}
+
+/// A pass over the lines that the query asks for.
+struct Pass<I> {
+    ranges: Ranges<I>,
+    scanner: Scanner,
+    tally: Tally,
+    trends: Trends,
+    at_end: bool,
 }
 
 impl<I: Imports> MetricsReader<I> {
@@ -67,52 +103,105 @@ impl<I: Imports> MetricsReader<I> {
                 "invalid range: first step {first} is greater than last step {last}"
             )));
         }
-        let mut surveys = Vec::new();
-        let mut attempts = Attempts::default();
-        let mut damage = Damage::default();
-        for part in imports.parts(RunFile::METRICS)? {
-            let survey = Survey::of(imports, part)?;
-            if part.rank.is_none() {
-                survey.save(imports);
-            }
-            if !query.all_attempts {
-                attempts.merge(&survey.index.attempts);
-            }
-            damage.lines += survey.index.damaged;
-            if let (None, Some((line, problem))) = (&damage.first, survey.first_damage) {
-                damage.first = Some(DamagedLine {
-                    file: part_name(RunFile::METRICS.0, part),
-                    line,
-                    problem: problem.to_owned(),
-                });
-            }
-            surveys.push(survey);
-        }
-        let imports = imports.clone();
+        let parts = imports.parts(RunFile::METRICS)?.into_iter();
+        let parts = parts.map(|part| Ok((part, imports.size(RunFile::METRICS, part)?)));
         Ok(Self {
-            imports,
+            imports: imports.clone(),
             query,
-            surveys,
-            attempts,
-            damage,
+            parts: parts.collect::<Result<_>>()?,
+            surveys: Vec::new(),
+            attempts: None,
+            pass: None,
             progress: Progress::Unread,
             unread: VecDeque::new(),
         })
     }
 
-    /// The highest step in all of metrics.jsonl.
-    pub fn last_step(&self) -> Option<u64> {
-        self.surveys.iter().filter_map(|survey| survey.index.highest_step).max()
+    /// Do a part of the work for a purpose: read about `budget` bytes. True when nothing is left to do. After an
+    /// error it can be called again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Storage`] if the file cannot be read.
+    pub fn advance(&mut self, purpose: Purpose, mut budget: u64) -> Result<bool> {
+        let buckets = purpose == Purpose::Overview;
+        if self.attempts.is_none() {
+            for at in 0..self.parts.len() {
+                if at == self.surveys.len() {
+                    let (part, size) = self.parts[at];
+                    self.surveys.push(Survey::begin(&self.imports, part, size, buckets, None));
+                }
+                let survey = &mut self.surveys[at];
+                let surveyed = survey.advance(&mut budget)?;
+                if survey.part.rank.is_none() {
+                    survey.save();
+                }
+                if !surveyed {
+                    return Ok(false);
+                }
+            }
+            let mut attempts = Attempts::default();
+            if !self.query.all_attempts {
+                self.surveys.iter().for_each(|survey| attempts.merge(&survey.index.attempts));
+            }
+            self.attempts = Some(attempts);
+        }
+        if purpose == Purpose::Lines {
+            return Ok(true);
+        }
+        if let [survey] = &mut *self.surveys
+            && self.query.first_step.is_none()
+            && self.query.last_step.is_none()
+            && survey.counts_all(self.query.all_attempts)
+        {
+            if !buckets || survey.trends().is_some() {
+                return Ok(true);
+            }
+            // The index was read without its buckets.
+            let (part, size) = (survey.part, survey.size);
+            *survey = Survey::begin(&self.imports, part, size, buckets, None);
+            self.attempts = None;
+            return self.advance(purpose, budget);
+        }
+        self.read_pass(&mut budget)
     }
 
-    /// The next lines that the query selects, about `most` bytes of them; none at the end.
+    /// Do the whole work for a purpose.
+    fn prepare(&mut self, purpose: Purpose) -> Result<()> {
+        while !self.advance(purpose, u64::MAX)? {}
+        Ok(())
+    }
+
+    /// The highest step in all of metrics.jsonl.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Storage`] if the file cannot be read.
+    pub fn last_step(&mut self) -> Result<Option<u64>> {
+        self.prepare(Purpose::Lines)?;
+        Ok(self.surveys.iter().filter_map(|survey| survey.index.highest_step).max())
+    }
+
+    /// The next lines that the query selects, about `most` bytes of them; none at the end. The text is empty if
+    /// [`BUDGET`] bytes were read and the query selects none of their lines.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Storage`] if the file cannot be read.
     pub fn next(&mut self, most: usize) -> Result<Option<String>> {
+        let mut budget = BUDGET;
+        self.next_within(most, &mut budget)
+    }
+
+    /// As [`next`](Self::next), within a budget of bytes.
+    fn next_within(&mut self, most: usize, budget: &mut u64) -> Result<Option<String>> {
         if !self.unread.is_empty() {
             let lines = self.unread.drain(..).map(|line| line + "\n");
             return Ok(Some(lines.collect()));
         }
+        self.prepare(Purpose::Lines)?;
         if matches!(self.progress, Progress::Unread) {
-            self.progress = self.begin()?;
+            self.progress = self.begin();
         }
         match std::mem::replace(&mut self.progress, Progress::Unread) {
             Progress::Whole(offset) => {
@@ -121,60 +210,63 @@ impl<I: Imports> MetricsReader<I> {
                 self.progress = Progress::Whole(next.as_ref().map_or(offset, |(_, next)| *next));
                 next.map(|(block, _)| block)
             }
-            Progress::Merging(mut cursors) => {
-                let block = self.next_merged(&mut cursors, most);
-                self.progress = Progress::Merging(cursors);
+            Progress::Merging(mut merging) => {
+                let block = self.next_merged(&mut merging, most, budget);
+                self.progress = Progress::Merging(merging);
                 block
             }
             Progress::Unread => Ok(None),
         }
     }
 
-    /// The next entries that the query selects, at most `count` of them; none at the end.
-    pub fn next_rows(&mut self, count: usize) -> Result<Vec<Row>> {
+    /// The next entries that the query selects, at most `count` of them; none at the end. There are none in the list
+    /// if [`BUDGET`] bytes were read and the query selects none of their lines.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Storage`] if the file cannot be read.
+    pub fn next_rows(&mut self, count: usize) -> Result<Option<Vec<Row>>> {
         /// How many bytes of lines are read at a time.
         const BLOCK: usize = 64 << 10;
+        let mut budget = BUDGET;
         let mut rows = Vec::new();
         while rows.len() < count {
             let line = match self.unread.pop_front() {
                 Some(line) => line,
-                None => match self.next(BLOCK)? {
+                None => match self.next_within(BLOCK, &mut budget)? {
+                    Some(block) if block.is_empty() => return Ok(Some(rows)),
                     Some(block) => {
                         self.unread.extend(block.lines().map(str::to_owned));
                         continue;
                     }
+                    None if rows.is_empty() => return Ok(None),
                     None => break,
                 },
             };
             // Lines that are not good were left out before.
             rows.extend(Entry::read(&line).and_then(|entry| entry.row()));
         }
-        Ok(rows)
+        Ok(Some(rows))
     }
 
-    fn begin(&self) -> Result<Progress<I>> {
+    fn begin(&self) -> Progress<I> {
         let query = &self.query;
         let everything = query.first_step.is_none() && query.last_step.is_none() && query.summaries;
         if let ([survey], true) = (&*self.surveys, everything)
-            && survey.tells_all(false)
+            && survey.damaged() == 0
             && !survey.index.gaps
             && (query.all_attempts || !survey.index.superseded)
         {
-            return Ok(Progress::Whole(0));
+            return Progress::Whole(0);
         }
-        let mut cursors = Vec::with_capacity(self.surveys.len());
-        for survey in &self.surveys {
-            let mut cursor = Cursor {
-                part: survey.part,
-                ranges: ranges(survey, query),
-                lines: Lines::range(&self.imports, RunFile::METRICS, survey.part, 0, 0),
-                next: None,
-                step: 0,
-            };
-            self.advance(&mut cursor)?;
-            cursors.push(cursor);
-        }
-        Ok(Progress::Merging(cursors))
+        let cursor = |survey: &Survey<I>| Cursor {
+            ranges: Ranges::new(&self.imports, RunFile::METRICS, ranges(survey, query)),
+            next: None,
+            step: 0,
+            at_end: false,
+        };
+        let cursors = self.surveys.iter().map(cursor).collect();
+        Progress::Merging(Merging { cursors, block: String::new() })
     }
 
     /// A block of the file as it stands: every line of it was found good.
@@ -200,121 +292,141 @@ impl<I: Imports> MetricsReader<I> {
         Ok((None, offset))
     }
 
-    fn next_merged(&self, cursors: &mut [Cursor<I>], most: usize) -> Result<Option<String>> {
-        let mut block = String::new();
-        // Of equal steps the first part's comes first: `min_by_key` takes the first minimum.
-        while let Some(first) = cursors
-            .iter_mut()
-            .filter(|cursor| cursor.next.is_some())
-            .min_by_key(|cursor| cursor.step)
-        {
+    fn next_merged(
+        &self,
+        merging: &mut Merging<I>,
+        most: usize,
+        budget: &mut u64,
+    ) -> Result<Option<String>> {
+        let Merging { cursors, block } = merging;
+        while block.len() < most.max(1) {
+            for cursor in cursors.iter_mut().filter(|cursor| cursor.next.is_none()) {
+                if !self.find_next(cursor, budget)? {
+                    return Ok(Some(std::mem::take(block)));
+                }
+            }
+            // Of equal steps the first part's comes first: `min_by_key` takes the first minimum.
+            let cursors = cursors.iter_mut().filter(|cursor| cursor.next.is_some());
+            let Some(first) = cursors.min_by_key(|cursor| cursor.step) else { break };
             if let Some(line) = first.next.take() {
                 block.push_str(&line);
                 block.push('\n');
             }
-            self.advance(first)?;
-            if block.len() >= most {
-                break;
-            }
         }
-        Ok((!block.is_empty()).then_some(block))
+        Ok((!block.is_empty()).then(|| std::mem::take(block)))
+    }
+
+    /// Put the part's next line that the query asks for into its cursor; false if the budget does not suffice.
+    fn find_next(&self, cursor: &mut Cursor<I>, budget: &mut u64) -> Result<bool> {
+        let Cursor { ranges, next, step, at_end } = cursor;
+        if *at_end {
+            return Ok(true);
+        }
+        let stop = ranges.find(budget, &mut |line| {
+            // Damage was counted by the survey.
+            let Ok(ParsedLine { text, record: entry, .. }) = line.read(Entry::read) else {
+                return false;
+            };
+            let takes = self.takes(&entry);
+            if takes {
+                *step = entry.step.unwrap_or(*step);
+                *next = Some(text.to_owned());
+            }
+            takes
+        })?;
+        *at_end = stop == Stop::End;
+        Ok(stop != Stop::Budget)
     }
 
     /// Statistics of the named metrics, or of all where none are named.
     pub fn statistics(&mut self, names: &[String]) -> Result<Tally> {
-        let query = &self.query;
-        if let [survey] = &*self.surveys
-            && query.first_step.is_none()
-            && query.last_step.is_none()
-            && survey.tells_all(query.all_attempts)
-        {
-            return Ok(survey.index.tally.only(names));
-        }
-        Ok(self.take(&mut |_, _| {})?.only(names))
+        self.prepare(Purpose::Statistics)?;
+        Ok(self.found().map(|(tally, _)| tally.only(names)).unwrap_or_default())
     }
 
-    /// Every metric's statistics, and each thinned out to at most `points` points.
-    pub fn overview(&mut self, points: usize) -> Result<(Tally, Vec<Series>)> {
-        let mut thinned: Vec<Thinned> = Vec::new();
-        let tally = self.take(&mut |number, sample| {
-            let number = number as usize;
-            if thinned.len() <= number {
-                thinned.resize_with(number + 1, Thinned::default);
-            }
-            thinned[number].add(sample);
-        })?;
-        let series = thinned
-            .iter()
-            .enumerate()
-            .map(|(number, thinned)| Series {
-                name: tally.name(number as u32).to_owned(),
-                points: thinned.points(points),
-            })
-            .collect();
-        Ok((tally, series))
+    /// Every metric's statistics, and its course in at most `points` buckets.
+    pub fn overview(&mut self, points: usize) -> Result<(Tally, Vec<MetricBuckets>)> {
+        self.prepare(Purpose::Overview)?;
+        let Some((tally, trends)) = self.found() else { return Ok(Default::default()) };
+        let trends = trends.map_or(&[][..], Trends::all);
+        let series = trends.iter().enumerate().map(|(number, trend)| MetricBuckets {
+            name: tally.name(number as u32).to_owned(),
+            buckets: trend.at_most(points),
+        });
+        Ok((tally.clone(), series.collect()))
     }
 
     /// What was damaged in what this reader has read.
-    pub fn damage(&self) -> &Damage {
-        &self.damage
-    }
-
-    /// Put the part's next line that the query asks for into its cursor.
-    fn advance(&self, cursor: &mut Cursor<I>) -> Result<()> {
-        loop {
-            while let Some(line) = cursor.lines.next()? {
-                // Damage was counted by the survey.
-                let Ok(ParsedLine { text, record: entry, .. }) = line.read(Entry::read) else {
-                    continue;
-                };
-                if self.takes(&entry) {
-                    cursor.step = entry.step.unwrap_or(cursor.step);
-                    cursor.next = Some(text.to_owned());
-                    return Ok(());
-                }
-            }
-            let Some((from, to)) = cursor.ranges.pop_front() else { return Ok(()) };
-            cursor.lines = Lines::range(&self.imports, RunFile::METRICS, cursor.part, from, to);
+    pub fn damage(&self) -> Damage {
+        let first = |survey: &Survey<I>| {
+            let (line, problem) = survey.first_damage()?;
+            Some(DamagedLine { file: part_name(RunFile::METRICS.0, survey.part), line, problem })
+        };
+        Damage {
+            lines: self.surveys.iter().map(Survey::damaged).sum(),
+            first: self.surveys.iter().find_map(first),
         }
     }
 
-    /// The statistics of the entries that the query asks for; each sample is shown with its metric's number.
-    fn take(&self, sample: &mut dyn FnMut(u32, f64)) -> Result<Tally> {
-        let mut tally = Tally::default();
-        let mut scanner = Scanner::default();
-        for survey in &self.surveys {
-            for (from, to) in ranges(survey, &self.query) {
-                let mut lines =
-                    Lines::range(&self.imports, RunFile::METRICS, survey.part, from, to);
-                while let Some(line) = lines.next()? {
-                    if let Some(place) = scanner.read(&line) {
-                        if self.takes(&place) {
-                            scanner.count(&mut tally, &place, sample);
-                        }
-                    } else if let Ok(ParsedLine { record: entry, .. }) = line.read(Entry::read)
-                        && self.takes(&entry)
-                    {
-                        // Damage was counted by the survey.
-                        let _ = tally.add_entry(&entry, sample);
+    /// What the pass has found, or the survey if no pass was necessary.
+    fn found(&self) -> Option<(&Tally, Option<&Trends>)> {
+        match &self.pass {
+            Some(pass) => Some((&pass.tally, Some(&pass.trends))),
+            None => self.surveys.first().map(|survey| (&survey.index.tally, survey.trends())),
+        }
+    }
+
+    /// Read on in the pass over the lines that the query asks for; true at the end.
+    fn read_pass(&mut self, budget: &mut u64) -> Result<bool> {
+        let pass = self.pass.get_or_insert_with(|| {
+            let ranges = self.surveys.iter().flat_map(|survey| ranges(survey, &self.query));
+            Pass {
+                ranges: Ranges::new(&self.imports, RunFile::METRICS, ranges.collect()),
+                scanner: Scanner::default(),
+                tally: Tally::default(),
+                trends: Trends::default(),
+                at_end: false,
+            }
+        });
+        let Pass { ranges, scanner, tally, trends, at_end } = pass;
+        let (query, attempts) = (&self.query, &self.attempts);
+        let takes = |entry: &Place| takes(query, attempts.as_ref(), entry);
+        while !*at_end && *budget > 0 {
+            let stop = ranges.find(budget, &mut |line| {
+                let mut sample = |number, step, sample| trends.add(number, step, sample);
+                if let Some(place) = scanner.read(line) {
+                    if takes(&place) {
+                        scanner.count(tally, &place, &mut sample);
                     }
+                } else if let Ok(ParsedLine { record: entry, .. }) = line.read(Entry::read)
+                    && takes(&entry)
+                {
+                    // Damage was counted by the survey.
+                    let _ = tally.add_entry(&entry, &mut sample);
                 }
-            }
+                false
+            })?;
+            *at_end = stop == Stop::End;
         }
-        Ok(tally)
+        Ok(*at_end)
     }
 
-    /// Whether the query asks for an entry, and no later attempt went over it again.
     fn takes(&self, entry: &Place) -> bool {
-        selects(&self.query, entry) && !self.attempts.supersede(entry)
+        takes(&self.query, self.attempts.as_ref(), entry)
     }
+}
+
+/// Whether a query asks for an entry, and no later attempt repeated it.
+fn takes(query: &Query, attempts: Option<&Attempts>, entry: &Place) -> bool {
+    selects(query, entry) && !attempts.is_some_and(|attempts| attempts.supersede(entry))
 }
 
 /// Where in a part lines may be that a query asks for: stretches whose steps overlap its range, neighbors
 /// as one.
-fn ranges(survey: &Survey, query: &Query) -> VecDeque<(u64, u64)> {
+fn ranges<I>(survey: &Survey<I>, query: &Query) -> VecDeque<(Part, u64, u64)> {
     let (first, last) = (query.first_step.unwrap_or(0), query.last_step.unwrap_or(u64::MAX));
     let stretches = &survey.index.stretches;
-    let mut ranges: VecDeque<(u64, u64)> = VecDeque::new();
+    let mut ranges: VecDeque<(Part, u64, u64)> = VecDeque::new();
     for (at, Stretch { offset, steps }) in stretches.iter().enumerate() {
         let end = stretches.get(at + 1).map_or(survey.size, |next| next.offset);
         let everything = query.first_step.is_none() && query.last_step.is_none();
@@ -322,56 +434,9 @@ fn ranges(survey: &Survey, query: &Query) -> VecDeque<(u64, u64)> {
             continue;
         }
         match ranges.back_mut() {
-            Some((_, to)) if *to == *offset => *to = end,
-            _ => ranges.push_back((*offset, end)),
+            Some((_, _, to)) if *to == *offset => *to = end,
+            _ => ranges.push_back((survey.part, *offset, end)),
         }
     }
     ranges
-}
-
-/// A stream of samples kept as a bounded number of means: when there are too many, neighbors become one.
-#[derive(Default)]
-struct Thinned {
-    /// Sum and count of each stretch.
-    stretches: Vec<(f64, u32)>,
-    /// How many samples a stretch holds.
-    width: u32,
-}
-
-impl Thinned {
-    const MOST: usize = 512;
-
-    fn add(&mut self, sample: f64) {
-        if !sample.is_finite() {
-            return;
-        }
-        self.width = self.width.max(1);
-        match self.stretches.last_mut() {
-            Some((sum, count)) if *count < self.width => {
-                *sum += sample;
-                *count += 1;
-            }
-            _ => self.stretches.push((sample, 1)),
-        }
-        if self.stretches.len() > Self::MOST {
-            self.stretches = self
-                .stretches
-                .chunks(2)
-                .map(|pair| pair.iter().fold((0.0, 0), |(sum, n), (s, c)| (sum + s, n + c)))
-                .collect();
-            self.width *= 2;
-        }
-    }
-
-    fn points(&self, points: usize) -> Vec<f64> {
-        let stretch = self.stretches.len().div_ceil(points.max(1)).max(1);
-        self.stretches
-            .chunks(stretch)
-            .map(|stretches| {
-                let (sum, count) =
-                    stretches.iter().fold((0.0, 0), |(sum, n), (s, c)| (sum + s, n + c));
-                sum / f64::from(count)
-            })
-            .collect()
-    }
 }

@@ -35,13 +35,13 @@ impl Scanner {
         if line.torn { None } else { self.read_whole(line.bytes) }
     }
 
-    /// Count the metrics of the line that was read last, whose place it is, and show each with its number.
-    /// All lines are counted in one tally.
+    /// Count the metrics of the line that was read last, whose place it is, and show each one's number, step
+    /// and sample. All lines are counted in one tally.
     pub(super) fn count(
         &mut self,
         tally: &mut Tally,
         place: &Place,
-        sample: &mut dyn FnMut(u32, f64),
+        sample: &mut impl FnMut(u32, u64, f64),
     ) {
         let Some(step) = place.step else { return };
         for (metric, &value) in self.metrics.iter_mut().zip(&self.values) {
@@ -51,7 +51,7 @@ impl Scanner {
             // Of metrics that are too many there are no statistics.
             let Some(number) = metric.number else { continue };
             tally.add(number, step, value);
-            sample(number, value);
+            sample(number, step, value);
         }
     }
 
@@ -223,7 +223,7 @@ mod tests {
     ) -> Option<(Place, Vec<(String, u64)>)> {
         let place = scanner.read_whole(line.as_bytes())?;
         let mut samples = Vec::new();
-        let mut sample = |number, value: f64| samples.push((number, value.to_bits()));
+        let mut sample = |number, _, value: f64| samples.push((number, value.to_bits()));
         scanner.count(tally, &place, &mut sample);
         let named = |(number, bits)| (tally.name(number).to_owned(), bits);
         Some((place, samples.into_iter().map(named).collect()))

@@ -1,146 +1,281 @@
 //! One pass over a part of metrics.jsonl: from its index where there is one, from its lines where not.
+//!
+//! A pass over a long file takes minutes. It is done in several calls, so that the caller can do something
+//! else in between, and what was read before stays read.
 
-use super::attempts::Attempts;
 use super::entry::{Entry, Place};
 use super::index::{Index, STRETCH, Stretch};
 use super::scan::Scanner;
+use super::trend::Trends;
 use crate::Result;
 use crate::imports::{Imports, Part, RunFile};
 use crate::lines::{Lines, ParsedLine};
 
-/// How much of a file may lie behind its index before a new one is worth writing.
+/// How much of a file may come after what its index covers before a new one is worth writing.
 const WORTH_SAVING: u64 = 4 << 20;
 
+/// How much is read between two writes of the index while a pass goes on.
+const SAVED_EVERY: u64 = 256 << 20;
+
 /// What is known of a part of metrics.jsonl up to `size`.
-pub(super) struct Survey {
+pub(super) struct Survey<I> {
+    imports: I,
     pub(super) part: Part,
     pub(super) size: u64,
     pub(super) index: Index,
-    /// How much of the part an index beside it covers already.
+    /// The buckets of what the index covers, if they are wanted.
+    trends: Option<Trends>,
+    /// How much of the part the index in the folder covers already.
     saved: u64,
-    /// The first damaged line: its number and what is wrong with it.
-    pub(super) first_damage: Option<(u64, &'static str)>,
+    /// The last line's number and what is wrong with it, where it is cut off: it may become whole.
+    torn: Option<(u64, &'static str)>,
+    stage: Stage,
+    lines: Lines<I>,
+    /// How many lines come before those that `lines` gives.
+    lines_before: u64,
+    scanner: Scanner,
 }
 
-impl Survey {
-    /// Survey a part as it is now.
-    pub(super) fn of<I: Imports>(imports: &I, part: Part) -> Result<Self> {
-        let size = imports.size(RunFile::METRICS, part)?;
-        Self::up_to(imports, part, size)
-    }
+/// What is being done.
+#[derive(Clone, Copy, PartialEq)]
+enum Stage {
+    /// Count the lines that the index does not cover, expecting that they repeat no step that it counts.
+    Extend,
+    /// They do: read the rest for where the attempts began.
+    Attempts,
+    /// Count all lines again, with that known.
+    Repeat,
+    Done,
+}
 
-    /// Survey the first `size` bytes of a part.
-    pub(super) fn up_to<I: Imports>(imports: &I, part: Part, size: u64) -> Result<Self> {
-        let known = Index::load(imports, part).filter(|index| index.covered <= size);
-        let from = known.as_ref().map_or(0, |index| index.covered);
-        let mut survey =
-            Self { part, size, index: known.unwrap_or_default(), saved: from, first_damage: None };
-        if !survey.read_on(imports, from)? {
-            // A later attempt went over steps that the index counts: read everything again.
-            survey.index = Index::default();
-            survey.first_damage = None;
-            survey.read_attempts(imports)?;
-            survey.read_on(imports, 0)?;
-        }
-        Ok(survey)
-    }
-
-    /// Whether the index tells all there is to tell of the entries: none is damaged, and if `all_attempts`
-    /// count, none was gone over again.
-    pub(super) fn tells_all(&self, all_attempts: bool) -> bool {
-        self.index.damaged == 0 && !(all_attempts && self.index.superseded)
-    }
-
-    /// Keep what was found, if enough of it is new. Where the folder may not be written there is no index.
-    /// The host writes the index of the part that it appends to.
-    pub(super) fn save<I: Imports>(&self, imports: &I) {
-        if self.index.damaged == 0 && self.index.covered >= self.saved + WORTH_SAVING {
-            let _ = self.index.save(imports, self.part);
-        }
-    }
-
-    /// Read the lines from an offset to the end; false if one of them makes the statistics before it
-    /// wrong.
-    fn read_on<I: Imports>(&mut self, imports: &I, from: u64) -> Result<bool> {
-        let known_attempts = self.index.attempts.clone();
-        let surveyed = from == 0 && known_attempts.latest().is_some();
-        let mut lines = Lines::range(imports, RunFile::METRICS, self.part, from, self.size);
-        let mut scanner = Scanner::default();
-        while let Some(line) = lines.next()? {
-            let number = self.index.lines + line.number;
-            let index = &mut self.index;
-            if index.stretches.last().is_none_or(|last| line.offset >= last.offset + STRETCH) {
-                index.stretches.push(Stretch { offset: line.offset, steps: (u64::MAX, 0) });
+impl<I: Imports> Survey<I> {
+    /// Begin to survey the first `size` bytes of a part, with the buckets of its metrics or without. `own` is
+    /// an attempt that goes on from a step which may not be in the file.
+    pub(super) fn begin(
+        imports: &I,
+        part: Part,
+        size: u64,
+        buckets: bool,
+        own: Option<Place>,
+    ) -> Self {
+        let load = |buckets| {
+            let known = Index::load(imports, part, buckets);
+            known.filter(|(index, _)| index.covered <= size)
+        };
+        let known = match load(buckets) {
+            // Without its buckets it could not be written again.
+            Some((index, _)) if !buckets && size >= index.covered + WORTH_SAVING => {
+                load(true).map(|(index, trends)| (index, Some(trends)))
             }
+            known => known.map(|(index, trends)| (index, buckets.then_some(trends))),
+        };
+        let (index, trends) = known.unwrap_or_else(|| (Index::default(), Some(Trends::default())));
+        let from = index.covered;
+        let mut survey = Self {
+            imports: imports.clone(),
+            part,
+            size,
+            trends,
+            saved: from,
+            torn: None,
+            stage: Stage::Extend,
+            lines: Lines::range(imports, RunFile::METRICS, part, from, size),
+            lines_before: index.lines,
+            scanner: Scanner::default(),
+            index,
+        };
+        if let Some(own) = own {
+            let repeats = survey.index.repeats(&own);
+            survey.index.attempts.note(&own);
+            if repeats {
+                survey.repeat(from);
+            }
+        }
+        survey
+    }
+
+    /// Read on, about as many bytes as the budget has, and take them off it; true at the end. After an
+    /// error it can be tried again.
+    pub(super) fn advance(&mut self, budget: &mut u64) -> Result<bool> {
+        while self.stage != Stage::Done {
+            let at_end = match self.stage {
+                Stage::Attempts => self.read_attempts(budget)?,
+                _ => self.read_lines(budget)?,
+            };
+            if !at_end {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Write what was found next to the file, if enough of it is new. Where the folder may not be written there
+    /// is no index. The host writes that of the part which it appends to.
+    pub(super) fn save(&mut self) {
+        let worth = if self.stage == Stage::Done { WORTH_SAVING } else { SAVED_EVERY };
+        // What `Repeat` has counted up to now depends on lines that it has not come to.
+        let is_complete = matches!(self.stage, Stage::Extend | Stage::Done);
+        if let Some(trends) = &self.trends
+            && is_complete
+            && self.index.covered >= self.saved + worth
+        {
+            let _ = self.index.save(trends, &self.imports, self.part);
+            self.saved = self.index.covered;
+        }
+    }
+
+    /// The buckets, if they were asked for and all is read.
+    pub(super) fn trends(&self) -> Option<&Trends> {
+        self.trends.as_ref().filter(|_| self.stage == Stage::Done)
+    }
+
+    /// How many lines are damaged.
+    pub(super) fn damaged(&self) -> u64 {
+        self.index.damaged + u64::from(self.torn.is_some())
+    }
+
+    /// The first damaged line: its number and what is wrong with it.
+    pub(super) fn first_damage(&self) -> Option<(u64, String)> {
+        let torn = || self.torn.map(|(line, problem)| (line, problem.to_owned()));
+        self.index.first_damage.clone().or_else(torn)
+    }
+
+    /// Whether the index counts what a reader counts: all entries but those that a later attempt repeated.
+    pub(super) fn counts_all(&self, all_attempts: bool) -> bool {
+        !(all_attempts && self.index.superseded)
+    }
+
+    /// Count everything again. The lines before an offset are known to begin no attempt at a lower step.
+    fn repeat(&mut self, from: u64) {
+        let Index { attempts, highest_step, highest_epoch, .. } = std::mem::take(&mut self.index);
+        self.index = Index { attempts, highest_step, highest_epoch, ..Index::default() };
+        self.trends = Some(Trends::default());
+        self.scanner = Scanner::default();
+        self.torn = None;
+        // The index in the folder is of the file as it was before that line: no reader can extend it.
+        self.saved = 0;
+        self.read_from(from);
+        self.stage = Stage::Attempts;
+    }
+
+    fn read_from(&mut self, offset: u64) {
+        self.lines = Lines::range(&self.imports, RunFile::METRICS, self.part, offset, self.size);
+        self.lines_before = self.index.lines;
+    }
+
+    /// Count lines; true at the end of this stage.
+    fn read_lines(&mut self, budget: &mut u64) -> Result<bool> {
+        let expects_order = self.stage == Stage::Extend;
+        while *budget > 0 {
+            let Some(line) = self.lines.next()? else {
+                self.stage = Stage::Done;
+                self.read_from(self.size);
+                return Ok(true);
+            };
+            *budget = budget.saturating_sub(line.length);
+            let number = self.lines_before + line.number;
+            let index = &mut self.index;
             index.gaps |= line.offset != index.covered;
-            let torn = line.torn;
-            if let Some(place) = scanner.read(&line) {
-                if !surveyed && !self.take_in_order(&place) {
-                    return Ok(false);
+            let end = line.offset + line.length;
+            if let Some(place) = self.scanner.read(&line) {
+                if expects_order {
+                    if index.repeats(&place) {
+                        let offset = line.offset;
+                        self.repeat(offset);
+                        return Ok(true);
+                    }
+                    index.note(&place);
                 }
-                if self.index.counts(&place) {
-                    scanner.count(&mut self.index.tally, &place, &mut |_, _| {});
+                index.begin_line(line.offset);
+                if index.counts(&place) {
+                    let trends = &mut self.trends;
+                    self.scanner.count(&mut index.tally, &place, &mut |number, step, sample| {
+                        if let Some(trends) = trends {
+                            trends.add(number, step, sample);
+                        }
+                    });
                 }
-                self.index.covered = line.offset + line.length;
+                (index.covered, index.lines) = (end, number);
                 continue;
             }
             let (entry, problem) = match line.read(Entry::read) {
                 Ok(ParsedLine { record, fragment, .. }) => (Some(record), fragment.map(|(_, p)| p)),
+                Err(problem) if line.torn => {
+                    self.torn = Some((number, problem));
+                    continue;
+                }
                 Err(problem) => (None, Some(problem)),
             };
+            if let (Some(entry), true) = (&entry, expects_order) {
+                if index.repeats(entry) {
+                    let offset = line.offset;
+                    self.repeat(offset);
+                    return Ok(true);
+                }
+                index.note(entry);
+            }
+            index.begin_line(line.offset);
             if let Some(problem) = problem {
                 index.damaged += 1;
-                self.first_damage.get_or_insert((number, problem));
+                index.first_damage.get_or_insert_with(|| (number, problem.to_owned()));
             }
-            if let Some(entry) = entry {
-                if !surveyed && !self.take_in_order(&entry) {
-                    return Ok(false);
-                }
-                if self.index.counts(&entry) {
-                    // What is wrong with a number is told by whoever reads the entry itself.
-                    let _ = self.index.tally.add_entry(&entry, &mut |_, _| {});
-                }
+            if let Some(entry) = entry
+                && index.counts(&entry)
+            {
+                let trends = &mut self.trends;
+                // What is wrong with a number is reported by those who read the entry itself.
+                let _ = index.tally.add_entry(&entry, &mut |number, step, sample| {
+                    if let Some(trends) = trends {
+                        trends.add(number, step, sample);
+                    }
+                });
             }
-            if !torn {
-                self.index.covered = line.offset + line.length;
-            }
+            (index.covered, index.lines) = (end, number);
         }
-        self.index.lines += lines.count();
-        Ok(true)
+        Ok(false)
     }
 
-    /// Note an entry whose place among the attempts was not known before; false if it supersedes one
-    /// before it.
-    fn take_in_order(&mut self, entry: &Place) -> bool {
-        let index = &mut self.index;
-        if index.attempts.has_before(entry.attempt) && index.attempts.begins_lower(entry) {
-            let over_again = match entry.step {
-                Some(step) => index.highest_step.is_some_and(|highest| step <= highest),
-                None => match (index.highest_epoch, entry.epoch) {
+    /// Read lines for where the attempts began; true at the end.
+    fn read_attempts(&mut self, budget: &mut u64) -> Result<bool> {
+        while *budget > 0 {
+            let Some(line) = self.lines.next()? else {
+                self.read_from(0);
+                self.stage = Stage::Repeat;
+                return Ok(true);
+            };
+            *budget = budget.saturating_sub(line.length);
+            if let Ok(ParsedLine { record: entry, .. }) = line.read(Entry::read) {
+                self.index.note(&entry);
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Index {
+    /// A line begins at this offset.
+    fn begin_line(&mut self, offset: u64) {
+        if self.stretches.last().is_none_or(|last| offset >= last.offset + STRETCH) {
+            self.stretches.push(Stretch { offset, steps: (u64::MAX, 0) });
+        }
+    }
+
+    /// Whether an entry whose place among the attempts is not known supersedes one before it.
+    fn repeats(&self, entry: &Place) -> bool {
+        self.attempts.has_before(entry.attempt)
+            && self.attempts.begins_lower(entry)
+            && match entry.step {
+                Some(step) => self.highest_step.is_some_and(|highest| step <= highest),
+                None => match (self.highest_epoch, entry.epoch) {
                     (Some(highest), Some(epoch)) => epoch <= highest,
                     _ => false,
                 },
-            };
-            if over_again {
-                return false;
             }
-        }
-        index.attempts.note(entry);
-        index.note_highest(entry);
-        true
     }
 
-    /// A pass over all lines for where the attempts began.
-    fn read_attempts<I: Imports>(&mut self, imports: &I) -> Result<()> {
-        let mut attempts = Attempts::default();
-        let mut lines = Lines::range(imports, RunFile::METRICS, self.part, 0, self.size);
-        while let Some(line) = lines.next()? {
-            if let Ok(ParsedLine { record: entry, .. }) = line.read(Entry::read) {
-                attempts.note(&entry);
-                self.index.note_highest(&entry);
-            }
-        }
-        self.index.attempts = attempts;
-        Ok(())
+    /// Note an entry's place among the attempts.
+    fn note(&mut self, entry: &Place) {
+        self.attempts.note(entry);
+        self.note_highest(entry);
     }
 }

@@ -4,14 +4,14 @@ use super::MOST_METRICS;
 use super::entry::{Entry, Number};
 use crate::json::{Problem, unescape};
 use crate::names::Names;
-use crate::statistics::Statistics;
+use crate::statistics::{Statistics, Streams};
 use model_foundry_types::NamedStatistics;
 
 /// Every metric's statistics.
 #[derive(Clone, Debug)]
 pub struct Tally {
     names: Names,
-    statistics: Vec<Statistics>,
+    statistics: Streams,
     /// Which metric came after each in the latest entry: the next entry likely has the same order, and
     /// then no name is looked up.
     order: Vec<u32>,
@@ -19,7 +19,11 @@ pub struct Tally {
 
 impl Default for Tally {
     fn default() -> Self {
-        Self { names: Names::at_most(MOST_METRICS), statistics: Vec::new(), order: Vec::new() }
+        Self {
+            names: Names::at_most(MOST_METRICS),
+            statistics: Streams::default(),
+            order: Vec::new(),
+        }
     }
 }
 
@@ -38,11 +42,12 @@ impl Tally {
         self.statistics[number as usize].add(step, sample);
     }
 
-    /// Take in every number of an entry's metrics, and show it. Summaries are no samples.
+    /// Take in every number of an entry's metrics, and show its metric's number, its step and itself. Summaries
+    /// are no samples.
     pub fn add_entry(
         &mut self,
         entry: &Entry<'_>,
-        sample: &mut dyn FnMut(u32, f64),
+        sample: &mut dyn FnMut(u32, u64, f64),
     ) -> Result<(), Problem> {
         let Some(step) = entry.step else { return Ok(()) };
         let mut place = 0;
@@ -64,15 +69,14 @@ impl Tally {
                 Number::Finite(value) | Number::NonFinite(value) => value,
             };
             self.add(known, step, value);
-            sample(known, value);
+            sample(known, step, value);
         })
     }
 
-    /// Put in a metric's statistics; none if there are too many.
+    /// Put in the statistics of a further metric; none if there are too many, or it is there already.
     pub(super) fn put(&mut self, name: &str, statistics: Statistics) -> Option<()> {
-        let number = self.number(name)?;
-        self.statistics[number as usize] = statistics;
-        Some(())
+        let number = self.names.id_or_insert(name)?;
+        (number as usize == self.statistics.len()).then(|| self.statistics.push(statistics))
     }
 
     /// How many metrics there are.
@@ -114,7 +118,7 @@ impl Tally {
 
     /// Every metric with its statistics, in order of first appearance.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Statistics)> {
-        self.names.iter().zip(&self.statistics)
+        self.names.iter().zip(&*self.statistics)
     }
 
     /// The statistics that are reported, of every metric that has a sample, in order of first appearance.

@@ -102,6 +102,127 @@ fn a_large_file_is_read_from_its_index() {
 }
 
 #[test]
+fn an_index_that_a_resume_made_wrong_is_replaced() {
+    let memory = Memory::default();
+    log(&memory, 1, (0..80_000).map(|step| (step, 1.0)));
+    logger(&memory, 1).close(0).unwrap();
+    let size = memory.content(RunFile::METRICS).len() as u64;
+    let read = |act: &dyn Fn()| {
+        let before = memory.bytes_read();
+        act();
+        memory.bytes_read() - before
+    };
+    let stats = || assert_eq!(loss(&memory, everything(false)), (80_000, 1.0));
+
+    // It resumes from the step before the last.
+    log(&memory, 2, [(79_999, 1.0)]);
+    let first = read(&stats);
+    assert!(first < size + (64 << 10), "the file is read once: {first} of {size}");
+    let second = read(&stats);
+    assert!(second < 64 << 10, "then the new index answers: {second}");
+
+    // An attempt that goes on from there reads no more of it.
+    log(&memory, 2, [(80_000, 1.0)]);
+    assert!(read(&|| assert_eq!(loss(&memory, everything(false)).0, 80_001)) < 64 << 10);
+
+    // Once more, and this time the logger itself writes the index when it closes.
+    log(&memory, 3, [(79_998, 1.0)]);
+    logger(&memory, 3).close(0).unwrap();
+    assert!(read(&|| assert_eq!(loss(&memory, everything(false)).0, 79_999)) < 64 << 10);
+}
+
+#[test]
+fn closing_reads_the_file_once() {
+    let memory = Memory::default();
+    let mut logger = logger(&memory, 1);
+    for step in 0..1_000 {
+        logger.log_step(step, None, &[Field::new("loss", 1.0)], false).unwrap();
+    }
+    let before = memory.bytes_read();
+    logger.close(0).unwrap();
+    assert!(logger.save_index(u64::MAX).unwrap());
+    assert_eq!(memory.bytes_read() - before, memory.content(RunFile::METRICS).len() as u64);
+}
+
+#[test]
+fn plots_come_from_the_index() {
+    let memory = Memory::default();
+    log(&memory, 1, (0..80_000).map(|step| (step, if step == 54_321 { 1e6 } else { 0.1 })));
+    logger(&memory, 1).close(0).unwrap();
+    log(&memory, 1, [(80_000, 0.1)]);
+    let size = memory.content(RunFile::METRICS).len() as u64;
+    let overview = |memory: &Memory| {
+        let mut reader = MetricsReader::open(memory, everything(false)).unwrap();
+        reader.overview(24).unwrap().1.remove(0)
+    };
+
+    let before = memory.bytes_read();
+    let from_index = overview(&memory);
+    assert!(memory.bytes_read() - before < 128 << 10, "{}", memory.bytes_read() - before);
+    memory.remove(RunFile::METRICS_INDEX);
+    let before = memory.bytes_read();
+    assert_eq!(overview(&memory), from_index);
+    assert!(memory.bytes_read() - before >= size);
+
+    let buckets = &from_index.buckets;
+    assert_eq!(buckets.iter().map(|bucket| bucket.count).sum::<u64>(), 80_001);
+    assert_eq!((buckets[0].first_step, buckets[buckets.len() - 1].last_step), (0, 80_000));
+    let spike = buckets.iter().find(|bucket| bucket.max == 1e6).expect("a spike is not lost");
+    assert!(spike.first_step <= 54_321 && 54_321 <= spike.last_step);
+    assert_eq!(
+        buckets.iter().filter(|bucket| bucket.mean() == Some(0.1)).count(),
+        buckets.len() - 1
+    );
+}
+
+#[test]
+fn a_reader_that_has_given_statistics_gives_plots_too() {
+    let memory = Memory::default();
+    log(&memory, 1, (0..80_000).map(|step| (step, step as f64)));
+    logger(&memory, 1).close(0).unwrap();
+    let mut reader = MetricsReader::open(&memory, everything(false)).unwrap();
+    // What comes later is not there yet for this reader.
+    log(&memory, 1, [(80_000, 1.0)]);
+    let before = memory.bytes_read();
+    assert_eq!(reader.statistics(&[]).unwrap().get("loss").unwrap().count, 80_000);
+    let (tally, series) = reader.overview(10).unwrap();
+    assert_eq!(tally.get("loss").unwrap().count, 80_000);
+    assert_eq!(series[0].buckets.iter().map(|bucket| bucket.count).sum::<u64>(), 80_000);
+    assert!(memory.bytes_read() - before < 192 << 10);
+}
+
+#[test]
+fn the_index_of_a_damaged_file_is_kept() {
+    let memory = Memory::default();
+    log(&memory, 1, (0..10).map(|step| (step, 1.0)));
+    memory.change(RunFile::METRICS, OWN, |bytes| bytes.extend_from_slice(b"\nhalf a li\n"));
+    log(&memory, 1, (10..80_000).map(|step| (step, 1.0)));
+    let whole = memory.content(RunFile::METRICS).len();
+    // The process died inside a write.
+    memory.change(RunFile::METRICS, OWN, |bytes| bytes.extend_from_slice(b"{\"timestamp\""));
+    let damage = |memory: &Memory| {
+        let mut reader = MetricsReader::open(memory, everything(false)).unwrap();
+        assert_eq!(reader.statistics(&[]).unwrap().get("loss").unwrap().count, 80_000);
+        reader.damage()
+    };
+
+    let first = damage(&memory);
+    assert_eq!(first.lines, 2);
+    assert_eq!(first.first.as_ref().map(|first| first.line), Some(12));
+    let before = memory.bytes_read();
+    assert_eq!(damage(&memory), first, "the index says the same");
+    assert!(memory.bytes_read() - before < 64 << 10);
+    assert_eq!(steps(&memory, everything(false)).len(), 80_000);
+
+    // Later lines have the numbers that they have in the file.
+    memory.change(RunFile::METRICS, OWN, |bytes| bytes.truncate(whole));
+    memory.change(RunFile::METRICS, OWN, |bytes| bytes.extend_from_slice(b"\n{}\n"));
+    let mut survey = survey::Survey::begin(&memory, OWN, whole as u64 + 4, false, None);
+    assert!(survey.advance(&mut { u64::MAX }).unwrap());
+    assert_eq!((survey.damaged(), survey.index.lines), (2, 80_004));
+}
+
+#[test]
 fn an_index_is_never_believed_blindly() {
     let memory = Memory::default();
     log(&memory, 1, (0..80_000).map(|step| (step, 1.0)));
@@ -114,16 +235,41 @@ fn an_index_is_never_believed_blindly() {
             bytes.clone_from(&index);
             bytes[at] ^= 0x20;
         });
-        assert!(index::Index::load(&memory, OWN).is_none(), "a flipped bit at {at}");
+        assert!(index::Index::load(&memory, OWN, true).is_none(), "a flipped bit at {at}");
     }
     for length in [0, 5, 12, index.len() - 1] {
         memory.change(RunFile::METRICS_INDEX, OWN, |bytes| *bytes = index[..length].to_vec());
-        assert!(index::Index::load(&memory, OWN).is_none(), "cut to {length}");
+        assert!(index::Index::load(&memory, OWN, true).is_none(), "cut to {length}");
     }
     // The right index of another file.
     memory.change(RunFile::METRICS_INDEX, OWN, |bytes| bytes.clone_from(&index));
     memory.change(RunFile::METRICS, OWN, |bytes| bytes.truncate(1 << 20));
-    assert!(index::Index::load(&memory, OWN).is_none());
+    assert!(index::Index::load(&memory, OWN, true).is_none());
+}
+
+#[test]
+fn buckets_of_another_index_are_not_believed() {
+    let memory = Memory::default();
+    log(&memory, 1, (0..80_000).map(|step| (step, 1.0)));
+    logger(&memory, 1).close(0).unwrap();
+    let index = memory.content(RunFile::METRICS_INDEX);
+    let front = u64::from_le_bytes(index[8..16].try_into().unwrap()) as usize;
+    let damaged = |at: usize| {
+        memory.change(RunFile::METRICS_INDEX, OWN, |bytes| {
+            bytes.clone_from(&index);
+            bytes[at] ^= 1;
+        });
+        let mut reader = MetricsReader::open(&memory, everything(false)).unwrap();
+        let before = memory.bytes_read();
+        assert_eq!(reader.statistics(&[]).unwrap().get("loss").unwrap().count, 80_000);
+        let read = memory.bytes_read() - before;
+        assert_eq!(reader.overview(10).unwrap().1[0].buckets[0].mean(), Some(1.0));
+        read
+    };
+    assert!(damaged(front + 100) < 64 << 10, "statistics do not need them");
+    assert!(damaged(front - 100) > 6 << 20, "the file was read");
+    let written = memory.content(RunFile::METRICS_INDEX);
+    assert_eq!(written, index, "and the index written again");
 }
 
 #[test]
@@ -189,8 +335,9 @@ fn an_overview_thins_out_long_series() {
         MetricsReader::open(&memory, everything(false)).unwrap().overview(16).unwrap();
     assert_eq!(tally.get("loss").unwrap().count, 2_000);
     assert_eq!(series[0].name, "loss");
-    assert!(series[0].points.len() <= 16 && series[0].points.len() > 8);
-    assert!(series[0].points.is_sorted());
+    let means = series[0].series().points;
+    assert!(means.len() <= 16 && means.len() > 8);
+    assert!(means.is_sorted());
 }
 
 #[test]
@@ -284,9 +431,12 @@ proptest! {
                     known.push((Some(7), None, 1));
                 }
                 Act::Index => {
-                    let survey = survey::Survey::of(&memory, OWN).unwrap();
-                    if survey.index.damaged == 0 && survey.index.covered > 0 {
-                        survey.index.save(&memory, OWN).unwrap();
+                    let size = memory.content(RunFile::METRICS).len() as u64;
+                    let mut survey = survey::Survey::begin(&memory, OWN, size, true, None);
+                    assert!(survey.advance(&mut { u64::MAX }).unwrap());
+                    if survey.index.covered > 0 {
+                        let trends = survey.trends().unwrap();
+                        survey.index.save(trends, &memory, OWN).unwrap();
                     }
                 }
                 Act::LoseIndex => memory.remove(RunFile::METRICS_INDEX),
@@ -313,7 +463,125 @@ proptest! {
         let ranged = Query { first_step: Some(5), last_step: Some(30), all_attempts: all, ..Query::default() };
         let within = expected_steps.iter().filter(|step| (5..=30).contains(*step)).count();
         prop_assert_eq!(steps(&memory, ranged).len(), within);
-        let reader = MetricsReader::open(&memory, query).unwrap();
+        let mut reader = MetricsReader::open(&memory, query).unwrap();
+        let (_, series) = reader.overview(10).unwrap();
+        let buckets = series.first().map_or(&[][..], |loss| &loss.buckets);
+        prop_assert!(buckets.len() <= 10);
+        let mut rest = &*expected_steps;
+        for bucket in buckets {
+            let of_bucket = rest.split_off(..bucket.count as usize).unwrap();
+            prop_assert_eq!((bucket.first, bucket.last), (of_bucket[0] as f64, of_bucket[of_bucket.len() - 1] as f64));
+            prop_assert_eq!((bucket.first_step as f64, bucket.last_step as f64), (bucket.first, bucket.last));
+            let sum: u64 = of_bucket.iter().sum();
+            prop_assert!((bucket.mean().unwrap() - sum as f64 / of_bucket.len() as f64).abs() < 1e-9);
+        }
+        prop_assert!(rest.is_empty());
         prop_assert_eq!(reader.damage().lines, damaged);
     }
+
+    /// In pieces of any size, readers and loggers find what they find at once, and read no byte twice for it.
+    #[test]
+    fn pieces_make_the_whole(
+        acts in prop::collection::vec(act(), 1..14),
+        all: bool,
+        ranged: bool,
+        budgets in prop::collection::vec(1..3_000_u64, 1..20),
+        attempt in 1..5_u32,
+        cut in prop::option::of(0..40_u64),
+    ) {
+        let memory = Memory::default();
+        for act in acts {
+            match act {
+                Act::Log { attempt, first, count } => {
+                    log(&memory, attempt, (first..first + count).map(|step| (step, step as f64)));
+                }
+                Act::Summary { attempt, epoch } => {
+                    logger(&memory, attempt).log_epoch_summary(epoch.into(), &[]).unwrap();
+                }
+                Act::Damage | Act::Glue => memory.change(RunFile::METRICS, OWN, |bytes| {
+                    bytes.extend_from_slice(b"{\"step\":\n\n");
+                }),
+                Act::Index => logger(&memory, 1).save_index(u64::MAX).map(drop).unwrap(),
+                Act::LoseIndex => memory.remove(RunFile::METRICS_INDEX),
+            }
+        }
+        let mut query = everything(all);
+        if ranged {
+            (query.first_step, query.last_step) = (Some(5), Some(30));
+        }
+        let at_once = || MetricsReader::open(&memory, query).unwrap();
+        let in_pieces = |purpose| {
+            let mut reader = at_once();
+            let mut budgets = budgets.iter().copied().cycle();
+            let size = memory.content(RunFile::METRICS).len() as u64;
+            let least = budgets.clone().take(20).min().unwrap();
+            let mut pieces = 0;
+            while !reader.advance(purpose, budgets.next().unwrap()).unwrap() {
+                pieces += 1;
+                assert!(pieces <= 10 + 4 * size / least.min(60), "it does not come to an end");
+            }
+            reader
+        };
+        let text = |tally: &Tally| format!("{:?}", tally.iter().collect::<Vec<_>>());
+
+        let mut reader = in_pieces(Purpose::Statistics);
+        let statistics = at_once().statistics(&[]).unwrap();
+        let before = memory.bytes_read();
+        prop_assert_eq!(text(&reader.statistics(&[]).unwrap()), text(&statistics));
+        prop_assert_eq!(memory.bytes_read(), before, "all was read");
+        let damage = reader.damage();
+
+        let mut reader = in_pieces(Purpose::Overview);
+        let (tally, series) = at_once().overview(7).unwrap();
+        let before = memory.bytes_read();
+        let (pieces_tally, pieces_series) = reader.overview(7).unwrap();
+        prop_assert_eq!(memory.bytes_read(), before, "all was read");
+        prop_assert_eq!((text(&pieces_tally), pieces_series), (text(&tally), series));
+        prop_assert_eq!(text(&tally), text(&statistics));
+        prop_assert_eq!(reader.damage(), damage);
+
+        let mut reader = in_pieces(Purpose::Lines);
+        let mut found = String::new();
+        while let Some(block) = reader.next(50).unwrap() {
+            found += &block;
+        }
+        let mut expected = String::new();
+        let mut whole = at_once();
+        while let Some(block) = whole.next(usize::MAX).unwrap() {
+            expected += &block;
+        }
+        prop_assert_eq!(found, expected);
+
+        // A logger that resumes at a step, and one that closes.
+        let resumed = || {
+            let mut logger = logger(&memory, attempt);
+            logger.set_lowest_step(cut);
+            logger
+        };
+        let mut logger = resumed();
+        let mut budgets = budgets.iter().copied().cycle();
+        while !logger.advance(budgets.next().unwrap()).unwrap() {}
+        let before = memory.bytes_read();
+        let pieces = logger.all_statistics().unwrap();
+        prop_assert_eq!(memory.bytes_read(), before, "all was read");
+        prop_assert_eq!(text(&pieces), text(&resumed().all_statistics().unwrap()));
+        let plain = plain_statistics(&memory, attempt, cut);
+        prop_assert_eq!(pieces.get("loss").map_or(0, |loss| loss.count), plain);
+        while !logger.save_index(budgets.next().unwrap()).unwrap() {}
+    }
+}
+
+/// How many losses count for a logger of this attempt that resumed at this step.
+fn plain_statistics(memory: &Memory, attempt: u32, cut: Option<u64>) -> u64 {
+    let content = String::from_utf8(memory.content(RunFile::METRICS)).unwrap();
+    let places: Vec<_> = content
+        .lines()
+        .filter_map(|line| Entry::read(line).ok())
+        .filter_map(|entry| Some((entry.attempt, entry.step?)))
+        .collect();
+    let own = cut.map(|cut| (attempt, cut));
+    let repeated = |(attempt, step): &&(u32, u64)| {
+        places.iter().copied().chain(own).any(|(later, from)| later > *attempt && from <= *step)
+    };
+    (places.len() - places.iter().filter(repeated).count()) as u64
 }

@@ -6,9 +6,15 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use model_foundry_types::{ErrorEntry, Field, TypeCount};
+use wasmtime::Store;
+use wasmtime::component::ResourceAny;
 
 use crate::Result;
+use crate::engine::bindings::exports::model_foundry::logging::errors::GuestErrorTracker;
+use crate::engine::sandbox::BUDGET;
 use crate::recording::core::RunCore;
+use crate::recording::guest_loggers::Answer;
+use crate::services::StoreData;
 
 /// Records the errors of a run in errors.jsonl, and counts them by type. Clones are the same tracker.
 #[derive(Clone)]
@@ -59,22 +65,30 @@ impl ErrorTracker {
     ///
     /// # Errors
     ///
-    /// [`Error::Trap`](crate::Error::Trap) if the component fails.
+    /// [`Error::Storage`](crate::Error::Storage) if the file cannot be read.
     pub fn summary(&self) -> Result<Vec<TypeCount>> {
-        self.core.with(|guest| {
-            guest.errors(|tracker, store, handle| Ok(Ok(tracker.call_summary(store, handle)?)))
-        })
+        self.prepared(|tracker, store, handle| tracker.call_summary(store, handle))
     }
 
     /// The newest errors in memory, newest first, at most `count`.
     ///
     /// # Errors
     ///
-    /// [`Error::Trap`](crate::Error::Trap) if the component fails.
+    /// [`Error::Storage`](crate::Error::Storage) if the file cannot be read.
     pub fn recent(&self, count: u32) -> Result<Vec<ErrorEntry>> {
-        self.core.with(|guest| {
-            guest
-                .errors(|tracker, store, handle| Ok(Ok(tracker.call_recent(store, handle, count)?)))
+        self.prepared(|tracker, store, handle| tracker.call_recent(store, handle, count))
+    }
+
+    /// Call the tracker after it has read what was in the file, in several calls, between which other threads may
+    /// log.
+    fn prepared<R>(
+        &self,
+        call: impl Fn(GuestErrorTracker<'_>, &mut Store<StoreData>, ResourceAny) -> Answer<R>,
+    ) -> Result<R> {
+        self.core.with_until_done(|guest| {
+            let is_read = guest
+                .errors(|tracker, store, handle| tracker.call_prepare(store, handle, BUDGET))?;
+            if is_read { guest.errors(&call).map(Some) } else { Ok(None) }
         })
     }
 

@@ -3,12 +3,17 @@
 use std::sync::Arc;
 
 use model_foundry_types::{Column, Field, Kind, NamedStatistics, Statistics};
+use wasmtime::Store;
+use wasmtime::component::ResourceAny;
 
+use crate::engine::bindings::exports::model_foundry::logging::metrics::GuestMetricsLogger;
+use crate::engine::sandbox::BUDGET;
 use crate::process::termination::Flush as _;
 use crate::recording::column_sets;
 use crate::recording::core::RunCore;
-use crate::recording::guest_loggers::{GuestLoggers, SHORT_ROW};
+use crate::recording::guest_loggers::{Answer, GuestLoggers, SHORT_ROW};
 use crate::recording::queue::{BATCH, BATCH_VALUES};
+use crate::services::StoreData;
 use crate::{Error, Result};
 
 /// An epoch, which may be fractional, or no epoch. It converts from any number, and from `Option<f64>`.
@@ -179,9 +184,7 @@ impl MetricsLogger {
     ///
     /// [`Error::Storage`](crate::Error::Storage) if the file cannot be read.
     pub fn statistics(&self, name: &str) -> Result<Statistics> {
-        self.core.after_all(|guest| {
-            guest.metrics(|logger, store, handle| logger.call_statistics(store, handle, name))
-        })
+        self.prepared(|logger, store, handle| logger.call_statistics(store, handle, name))
     }
 
     /// Every metric's statistics, in order of first appearance.
@@ -190,8 +193,20 @@ impl MetricsLogger {
     ///
     /// As [`statistics`](Self::statistics).
     pub fn all_statistics(&self) -> Result<Vec<NamedStatistics>> {
-        self.core.after_all(|guest| {
-            guest.metrics(|logger, store, handle| logger.call_all_statistics(store, handle))
+        self.prepared(|logger, store, handle| logger.call_all_statistics(store, handle))
+    }
+
+    /// Call the logger after everything that was logged before is written, and after it has read what was in the
+    /// file, in several calls, between which other threads may log.
+    fn prepared<R>(
+        &self,
+        call: impl Fn(GuestMetricsLogger<'_>, &mut Store<StoreData>, ResourceAny) -> Answer<R>,
+    ) -> Result<R> {
+        self.core.flush();
+        self.core.with_until_done(|guest| {
+            let is_read = guest
+                .metrics(|logger, store, handle| logger.call_prepare(store, handle, BUDGET))?;
+            if is_read { guest.metrics(&call).map(Some) } else { Ok(None) }
         })
     }
 }

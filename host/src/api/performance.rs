@@ -109,9 +109,7 @@ impl PerformanceLogger {
     /// [`Error::Trap`](crate::Error::Trap) if the component fails.
     pub fn statistics(&self, name: &str) -> Result<Timing> {
         self.core.with(|guest| {
-            guest.performance(|logger, store, handle| {
-                Ok(Ok(logger.call_statistics(store, handle, name)?))
-            })
+            guest.performance(|logger, store, handle| logger.call_statistics(store, handle, name))
         })
     }
 
@@ -122,9 +120,7 @@ impl PerformanceLogger {
     /// [`Error::Trap`](crate::Error::Trap) if the component fails.
     pub fn all_statistics(&self) -> Result<Vec<Timing>> {
         self.core.with(|guest| {
-            guest.performance(|logger, store, handle| {
-                Ok(Ok(logger.call_all_statistics(store, handle)?))
-            })
+            guest.performance(|logger, store, handle| logger.call_all_statistics(store, handle))
         })
     }
 

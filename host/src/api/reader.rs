@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use model_foundry_types::{
-    self as types, Damage, ErrorReport, NamedStatistics, Part, Peaks, Query, Row, Series, Timing,
-    VerificationReport,
+    Damage, ErrorReport, NamedStatistics, Part, Peaks, Position, Purpose, Query, Row, Series,
+    Timing, VerificationReport,
 };
 use wasmtime::Store;
 use wasmtime::component::ResourceAny;
@@ -13,10 +13,11 @@ use wasmtime::component::ResourceAny;
 use crate::engine::bindings::Exports;
 use crate::engine::bindings::exports::model_foundry::logging::metrics::GuestMetricsReader;
 use crate::engine::runtime::Runtime;
-use crate::engine::sandbox::Sandbox;
+use crate::engine::sandbox::{BUDGET, Sandbox, until_done};
 use crate::folder::RunFolder;
 use crate::folder::manifest::Manifest;
 use crate::folder::run_files::FileId;
+use crate::recording::guest_loggers::Answer;
 use crate::services::clocks::Clock;
 use crate::services::files::Files;
 use crate::services::{HostServices, StoreData};
@@ -91,11 +92,12 @@ impl RunReader {
     ///
     /// [`Error::Invalid`] if the query makes no sense, [`Error::Storage`] if the file cannot be read.
     pub fn history(&mut self, query: Query, each: &mut dyn FnMut(&str) -> bool) -> Result<Damage> {
-        self.read_metrics(query, |metrics| {
+        self.read_metrics(query, Purpose::Lines, |metrics| {
             while let Some(block) = metrics
                 .call(|reader, store, handle| reader.call_next_lines(store, handle, BLOCK))?
             {
-                if !each(&block) {
+                // A block is empty if the query selects nothing of a long stretch of the file.
+                if !block.is_empty() && !each(&block) {
                     break;
                 }
             }
@@ -110,13 +112,10 @@ impl RunReader {
     ///
     /// As [`history`](Self::history).
     pub fn rows(&mut self, query: Query, each: &mut dyn FnMut(Row) -> bool) -> Result<Damage> {
-        self.read_metrics(query, |metrics| {
-            'all: loop {
-                let rows = metrics
-                    .call(|reader, store, handle| reader.call_next_rows(store, handle, ROWS))?;
-                if rows.is_empty() {
-                    break;
-                }
+        self.read_metrics(query, Purpose::Lines, |metrics| {
+            'all: while let Some(rows) =
+                metrics.call(|reader, store, handle| reader.call_next_rows(store, handle, ROWS))?
+            {
                 for row in rows {
                     if !each(row) {
                         break 'all;
@@ -161,8 +160,8 @@ impl RunReader {
     ///
     /// As [`history`](Self::history).
     pub fn last_step(&mut self) -> Result<Option<u64>> {
-        self.read_metrics(Query::default(), |metrics| {
-            metrics.call(|reader, store, handle| Ok(Ok(reader.call_last_step(store, handle)?)))
+        self.read_metrics(Query::default(), Purpose::Lines, |metrics| {
+            metrics.call(|reader, store, handle| reader.call_last_step(store, handle))
         })
     }
 
@@ -176,7 +175,7 @@ impl RunReader {
         query: Query,
         names: &[String],
     ) -> Result<(Vec<NamedStatistics>, Damage)> {
-        self.read_metrics(query, |metrics| {
+        self.read_metrics(query, Purpose::Statistics, |metrics| {
             let statistics = metrics
                 .call(|reader, store, handle| reader.call_statistics(store, handle, names))?;
             Ok((statistics, metrics.damage()?))
@@ -193,7 +192,7 @@ impl RunReader {
         query: Query,
         points: u32,
     ) -> Result<(Vec<NamedStatistics>, Vec<Series>, Damage)> {
-        self.read_metrics(query, |metrics| {
+        self.read_metrics(query, Purpose::Overview, |metrics| {
             let (statistics, series) = metrics
                 .call(|reader, store, handle| reader.call_overview(store, handle, points))?;
             Ok((statistics, series, metrics.damage()?))
@@ -206,7 +205,18 @@ impl RunReader {
     ///
     /// [`Error::Storage`] if the file cannot be read.
     pub fn errors(&mut self, count: u32) -> Result<ErrorReport> {
-        self.call(|guest, store| guest.model_foundry_logging_errors().call_read(store, count))
+        let handle = self.call(|guest, store| {
+            guest.model_foundry_logging_errors().error_reader().call_open(store, count)
+        })?;
+        self.with(handle, |reader| {
+            reader.prepare(|guest, store| {
+                let errors = guest.model_foundry_logging_errors();
+                errors.error_reader().call_prepare(store, handle, BUDGET)
+            })?;
+            reader.call(|guest, store| {
+                guest.model_foundry_logging_errors().error_reader().call_report(store, handle)
+            })
+        })
     }
 
     /// The timings of performance.jsonl in seconds, the slowest in total first.
@@ -215,7 +225,7 @@ impl RunReader {
     ///
     /// [`Error::Storage`] if the file cannot be read.
     pub fn timings(&mut self) -> Result<Vec<Timing>> {
-        self.call(|guest, store| guest.model_foundry_logging_performance().call_timings(store))
+        self.performance().map(|(timings, _)| timings)
     }
 
     /// The peaks over the memory samples of performance.jsonl, in bytes.
@@ -224,27 +234,83 @@ impl RunReader {
     ///
     /// [`Error::Storage`] if the file cannot be read.
     pub fn memory_peaks(&mut self) -> Result<Peaks> {
-        self.call(|guest, store| guest.model_foundry_logging_performance().call_memory_peaks(store))
+        self.performance().map(|(_, peaks)| peaks)
     }
 
-    /// Check one part of a run file.
-    pub(crate) fn check(&mut self, file: FileId, part: Part) -> Result<VerificationReport> {
-        self.call(|guest, store| {
-            let verification = guest.model_foundry_logging_verification();
-            verification.call_check(store, file.get().name, part)
+    /// Both [`timings`](Self::timings) and [`memory_peaks`](Self::memory_peaks), in one pass over the file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Storage`] if the file cannot be read.
+    pub fn performance(&mut self) -> Result<(Vec<Timing>, Peaks)> {
+        let handle = self.call(|guest, store| {
+            guest.model_foundry_logging_performance().performance_reader().call_open(store)
+        })?;
+        self.with(handle, |reader| {
+            reader.prepare(|guest, store| {
+                let performance = guest.model_foundry_logging_performance();
+                performance.performance_reader().call_prepare(store, handle, BUDGET)
+            })?;
+            let timings = reader.call(|guest, store| {
+                let performance = guest.model_foundry_logging_performance();
+                performance.performance_reader().call_timings(store, handle)
+            })?;
+            let peaks = reader.call(|guest, store| {
+                let performance = guest.model_foundry_logging_performance();
+                performance.performance_reader().call_memory_peaks(store, handle)
+            })?;
+            Ok((timings, peaks))
         })
     }
 
-    /// Read metrics through a reader in the component, which is dropped at the end, whatever happened.
+    /// Check one part of a run file from a position on.
+    pub(crate) fn check(
+        &mut self,
+        file: FileId,
+        part: Part,
+        start: Position,
+    ) -> Result<VerificationReport> {
+        self.call(|guest, store| {
+            let verification = guest.model_foundry_logging_verification();
+            verification.call_check(store, file.get().name, part, start, BUDGET)
+        })
+    }
+
+    /// Read metrics through a reader in the component, which is prepared for a purpose.
     fn read_metrics<R>(
         &mut self,
         query: Query,
+        purpose: Purpose,
         read: impl FnOnce(&mut MetricsReader<'_>) -> Result<R>,
     ) -> Result<R> {
         let handle = self.call(|guest, store| {
             guest.model_foundry_logging_metrics().metrics_reader().call_open(store, query)
         })?;
-        let result = read(&mut MetricsReader { sandbox: &mut self.sandbox, handle });
+        self.with(handle, |reader| {
+            reader.prepare(|guest, store| {
+                let metrics = guest.model_foundry_logging_metrics();
+                metrics.metrics_reader().call_prepare(store, handle, purpose, BUDGET)
+            })?;
+            read(&mut MetricsReader { sandbox: &mut reader.sandbox, handle })
+        })
+    }
+
+    /// Let the component read in several calls, until nothing is left to read.
+    fn prepare(
+        &mut self,
+        call: impl Fn(&Exports, &mut Store<StoreData>) -> Answer<bool>,
+    ) -> Result<()> {
+        until_done(|| Ok(self.call(&call)?.then_some(())))
+    }
+
+    /// Work with a resource of the component, which is dropped at the end, whatever happened.
+    fn with<R>(
+        &mut self,
+        handle: ResourceAny,
+        work: impl FnOnce(&mut Self) -> Result<R>,
+    ) -> Result<R> {
+        let result = work(self);
+        // After a trap the resource is gone, with the instance that had it.
         if !matches!(result, Err(Error::Trap(_))) {
             self.sandbox.call(|_, store| handle.resource_drop(store))?;
         }
@@ -253,7 +319,7 @@ impl RunReader {
 
     fn call<R>(
         &mut self,
-        call: impl FnOnce(&Exports, &mut Store<StoreData>) -> wasmtime::Result<Result<R, types::Error>>,
+        call: impl FnOnce(&Exports, &mut Store<StoreData>) -> Answer<R>,
     ) -> Result<R> {
         Ok(self.sandbox.call(call)??)
     }
@@ -268,11 +334,7 @@ struct MetricsReader<'a> {
 impl MetricsReader<'_> {
     fn call<R>(
         &mut self,
-        call: impl FnOnce(
-            GuestMetricsReader<'_>,
-            &mut Store<StoreData>,
-            ResourceAny,
-        ) -> wasmtime::Result<Result<R, types::Error>>,
+        call: impl FnOnce(GuestMetricsReader<'_>, &mut Store<StoreData>, ResourceAny) -> Answer<R>,
     ) -> Result<R> {
         let handle = self.handle;
         let result = self.sandbox.call(|guest, store| {

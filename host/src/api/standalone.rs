@@ -114,7 +114,7 @@ impl Standalone {
                     return Ok(Err(error));
                 }
             }
-            Ok(Ok(logger.call_report(store, handle)?))
+            logger.call_report(store, handle)
         })
     }
 
@@ -130,7 +130,7 @@ impl Standalone {
             if let Err(error) = counted {
                 return Ok(Err(error));
             }
-            Ok(Ok(logger.call_statistics(store, handle, "")?))
+            logger.call_statistics(store, handle, "")
         })
     }
 

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 
 use cap_std::fs::{Dir, OpenOptions};
-use model_foundry_types::{Finding, Part, VerificationReport};
+use model_foundry_types::{Finding, Part, Position};
 
 use crate::api::reader::RunReader;
 use crate::folder::locks::{self, Occupancy};
@@ -11,6 +11,9 @@ use crate::folder::manifest::{self, MANIFEST, Manifest};
 use crate::folder::replace::replace_with;
 use crate::folder::run_files::{FileId, Verified};
 use crate::{Error, Result, folder};
+
+/// How many findings of a file are listed.
+const MAX_FINDINGS: usize = 10_000;
 
 /// What one file of a run holds.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -107,8 +110,24 @@ impl RunReader {
     }
 
     fn report(&mut self, file: FileId, part: Part) -> Result<FileReport> {
-        let VerificationReport { good_lines, findings, more } = self.check(file, part)?;
-        Ok(FileReport { file: file.part(part), good_lines, findings, more })
+        let mut report =
+            FileReport { file: file.part(part), good_lines: 0, findings: Vec::new(), more: 0 };
+        let mut start = Position::default();
+        loop {
+            let checked = self.check(file, part, start)?;
+            report.good_lines += checked.good_lines;
+            let room = MAX_FINDINGS - report.findings.len();
+            report.more += checked.more + checked.findings.len().saturating_sub(room) as u64;
+            report.findings.extend(checked.findings.into_iter().take(room));
+            match checked.next {
+                None => return Ok(report),
+                Some(next) if next.offset > start.offset => start = next,
+                Some(_) => {
+                    let problem = "the component does not finish reading a file";
+                    return Err(Error::Component(problem.into()));
+                }
+            }
+        }
     }
 }
 

@@ -11,6 +11,13 @@ use super::runtime::Runtime;
 use crate::services::{HostServices, StoreData};
 use crate::{Error, Result};
 
+/// About how many bytes the component reads in one call. A call may take a minute; in lines of any shape, reading
+/// this much takes a few seconds at most.
+pub(crate) const BUDGET: u64 = 64 << 20;
+
+/// How many calls a piece of work may take: 1 TiB of a file.
+const MAX_CALLS: usize = 1 << 14;
+
 /// An instance of a component, which is replaced after a trap.
 pub(crate) struct Sandbox {
     runtime: Runtime,
@@ -132,6 +139,16 @@ impl Started {
             }
         }
     }
+}
+
+/// Repeat a call that does a part of some work, until there is a result. Each call may take a minute.
+pub(crate) fn until_done<R>(mut call: impl FnMut() -> Result<Option<R>>) -> Result<R> {
+    for _ in 0..MAX_CALLS {
+        if let Some(result) = call()? {
+            return Ok(result);
+        }
+    }
+    Err(Error::Component("the component does not finish reading a file".into()))
 }
 
 fn gone() -> Error {

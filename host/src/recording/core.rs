@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use cap_std::fs::Dir;
 use model_foundry_types::{Level, LoggingConfig, rfc3339};
@@ -12,6 +13,7 @@ use super::error_policy::ErrorPolicy;
 use super::guest_loggers::GuestLoggers;
 use super::queue::Queue;
 use crate::Result;
+use crate::engine::sandbox::{BUDGET, until_done};
 use crate::folder::locks;
 use crate::folder::manifest::{MANIFEST, Manifest, Status};
 use crate::process::mutex::{Mutex, MutexGuard};
@@ -19,6 +21,9 @@ use crate::process::termination::Flush;
 use crate::services::Sample;
 use crate::services::clocks::Clock;
 use crate::services::sampler::Sampler;
+
+/// After how long a call other threads get the loggers for a moment.
+const LONG_CALL: Duration = Duration::from_millis(10);
 
 /// An open run. The attempt ends when the last handle of it is dropped.
 pub(crate) struct RunCore {
@@ -73,6 +78,22 @@ impl RunCore {
         self.with(work)
     }
 
+    /// Use the component's loggers in several calls, until there is a result. Between two calls other threads log.
+    pub(crate) fn with_until_done<R>(
+        &self,
+        mut work: impl FnMut(&mut GuestLoggers) -> Result<Option<R>>,
+    ) -> Result<R> {
+        until_done(|| {
+            let began = Instant::now();
+            let result = self.with(&mut work)?;
+            if result.is_none() && began.elapsed() > LONG_CALL {
+                // A lock that is taken again at once is not left to the threads that wait for it.
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Ok(result)
+        })
+    }
+
     /// Write a record. Failures are counted, reported once, and returned only if the caller asked for that, or if
     /// they are the caller's own mistake.
     pub(crate) fn record<R: Default>(
@@ -122,8 +143,13 @@ impl RunCore {
         }
         let mut guest = self.guest.lock();
         let code = exit_code.unwrap_or(i32::from(status != Status::Completed));
-        // Copies and the report are derived from what is written elsewhere; the tally has the storage's errors.
+        // Copies, the index and the report are derived from what is written elsewhere; the tally has the storage's errors.
         let _ = guest.metrics(|logger, store, handle| logger.call_close(store, handle, code));
+        let _ = until_done(|| {
+            let saved = guest
+                .metrics(|logger, store, handle| logger.call_save_index(store, handle, BUDGET))?;
+            Ok(saved.then_some(()))
+        });
         // A report without timings is not written, and reading back what earlier attempts timed takes time.
         if guest.has_performance() {
             let _ =

@@ -10,7 +10,7 @@ use crate::engine::bindings::Exports;
 use crate::engine::bindings::exports::model_foundry::logging::{
     console, errors, hot_path, metrics, performance,
 };
-use crate::engine::sandbox::Sandbox;
+use crate::engine::sandbox::{BUDGET, Sandbox, until_done};
 use crate::services::StoreData;
 use crate::{Error, Result};
 
@@ -18,7 +18,7 @@ use crate::{Error, Result};
 pub(crate) const SHORT_ROW: usize = 12;
 
 /// The result of a call into the component: a trap outside, an error inside.
-type Answer<R> = wasmtime::Result<Result<R, types::Error>>;
+pub(crate) type Answer<R> = wasmtime::Result<Result<R, types::Error>>;
 
 /// A resource that the component has once a run.
 #[derive(Clone, Copy)]
@@ -391,6 +391,16 @@ impl GuestLoggers {
             }
         }
         self.handles[slot as usize] = Some(handle);
+        if matches!(slot, Slot::Performance) {
+            // The file is read before the first record, which may rotate it.
+            until_done(|| {
+                let read = self.call_guest(|guest, store| {
+                    let performance = guest.model_foundry_logging_performance();
+                    performance.performance_logger().call_prepare(store, handle, BUDGET)
+                })?;
+                Ok(read.then_some(()))
+            })?;
+        }
         Ok(handle)
     }
 
