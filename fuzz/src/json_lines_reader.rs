@@ -6,7 +6,7 @@ use model_foundry_guest::imports::{Part, RunFile};
 use model_foundry_guest::json::{Problem, Reader, Token, unescape};
 use model_foundry_guest::lines::Lines;
 use model_foundry_guest::memory::{Faults, Memory};
-use model_foundry_guest::metrics::{Entry, MetricsReader, Query, Tally};
+use model_foundry_guest::metrics::{Entry, MetricStatistics, MetricsReader, Query};
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
@@ -313,7 +313,9 @@ fn delivers_what_is_good(imports: &Memory, parts: &[(Part, Vec<u8>)], query: Que
     assert_eq!(found, expected);
 
     // Compared as text, because NaN does not equal itself.
-    let text = |tally: &Tally| format!("{:?}", tally.iter().collect::<Vec<_>>());
+    let text = |all_statistics: &MetricStatistics| {
+        format!("{:?}", all_statistics.iter().collect::<Vec<_>>())
+    };
     let all = reader.statistics(&[]).expect("a sound disk");
     let (same, series) = reader.overview(7).expect("a sound disk");
     assert_eq!(text(&all), text(&same));

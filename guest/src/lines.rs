@@ -222,7 +222,7 @@ impl<I: Imports> Lines<I> {
     }
 }
 
-/// Reads stretches of the parts of a file, one after the other, as far as a budget allows at a time.
+/// Reads ranges of the parts of a file, one after the other, as far as a budget allows at a time.
 pub struct Ranges<I> {
     imports: I,
     file: RunFile,

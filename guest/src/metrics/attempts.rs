@@ -3,7 +3,7 @@
 //! Every line stays in the file. By default readers leave out what an attempt logged at steps that a
 //! later attempt, resuming from a checkpoint, went through again: steps from the later one's lowest on.
 
-use super::entry::Place;
+use super::entry::EntryKey;
 
 /// Where each attempt began.
 #[derive(Clone, Debug, Default)]
@@ -21,7 +21,7 @@ struct Start {
 
 impl Attempts {
     /// Take an entry in.
-    pub(super) fn note(&mut self, entry: &Place) {
+    pub(super) fn note(&mut self, entry: &EntryKey) {
         let at = match self.starts.binary_search_by_key(&entry.attempt, |start| start.attempt) {
             Ok(at) => at,
             Err(at) => {
@@ -71,7 +71,7 @@ impl Attempts {
     }
 
     /// Whether the entry's attempt has not yet been seen at so low a step or epoch.
-    pub(super) fn begins_lower(&self, entry: &Place) -> bool {
+    pub(super) fn begins_lower(&self, entry: &EntryKey) -> bool {
         let start = self.starts.iter().find(|start| start.attempt == entry.attempt);
         start.is_none_or(|start| match (entry.step, entry.epoch) {
             (Some(step), _) => start.step.is_none_or(|lowest| step < lowest),
@@ -81,7 +81,7 @@ impl Attempts {
     }
 
     /// True where a later attempt went over the entry's step, or its summary's epoch, again.
-    pub(super) fn supersede(&self, entry: &Place) -> bool {
+    pub(super) fn supersede(&self, entry: &EntryKey) -> bool {
         self.starts.iter().rev().take_while(|start| start.attempt > entry.attempt).any(|start| {
             match entry.step {
                 Some(step) => start.step.is_some_and(|lowest| lowest <= step),

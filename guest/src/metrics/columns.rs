@@ -1,6 +1,6 @@
 //! Column sets: metrics that are named once, to be logged as rows of numbers.
 
-use super::tally::Tally;
+use super::metric_statistics::MetricStatistics;
 use crate::sinks::jsonl::PreparedColumn;
 use crate::{Error, Result};
 use model_foundry_types::Column;
@@ -17,13 +17,13 @@ pub(super) struct ColumnSet {
 /// A column, prepared to be written and counted.
 pub(super) struct Prepared {
     pub(super) written: PreparedColumn,
-    /// The metric's number in the tally; none if there are too many.
+    /// The metric's id among the metrics; none if there are too many.
     pub(super) metric: Option<u32>,
 }
 
 impl ColumnSet {
     /// Prepare columns to be written, and their metrics to be counted.
-    pub(super) fn new(columns: Vec<Column>, tally: &mut Tally) -> Result<Self> {
+    pub(super) fn new(columns: Vec<Column>, all_statistics: &mut MetricStatistics) -> Result<Self> {
         // Before any is counted: columns that are refused leave no trace.
         for (at, column) in columns.iter().enumerate() {
             if columns[..at].iter().any(|earlier| earlier.name == column.name) {
@@ -34,7 +34,7 @@ impl ColumnSet {
         for (at, column) in columns.iter().enumerate() {
             prepared.push(Prepared {
                 written: PreparedColumn::new(column, at),
-                metric: tally.number(&column.name),
+                metric: all_statistics.metric_id(&column.name),
             });
         }
         let uncounted = prepared.iter().position(|column| column.metric.is_none());

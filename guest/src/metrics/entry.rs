@@ -7,9 +7,9 @@ use crate::timestamp;
 use crate::value::{Field, Value};
 use model_foundry_types::Row;
 
-/// Where an entry belongs.
+/// What an entry is about, and the attempt that logged it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Place {
+pub struct EntryKey {
     /// The step; none for a summary.
     pub step: Option<u64>,
     /// The epoch, where there is one.
@@ -24,8 +24,8 @@ pub struct Place {
 pub struct Entry<'a> {
     /// RFC 3339.
     pub timestamp: &'a str,
-    /// Where it belongs.
-    pub place: Place,
+    /// What it is about.
+    pub key: EntryKey,
     /// The trainer did not print the step.
     pub step_inferred: bool,
     metrics: &'a str,
@@ -33,10 +33,10 @@ pub struct Entry<'a> {
 }
 
 impl Deref for Entry<'_> {
-    type Target = Place;
+    type Target = EntryKey;
 
-    fn deref(&self) -> &Place {
-        &self.place
+    fn deref(&self) -> &EntryKey {
+        &self.key
     }
 }
 
@@ -53,19 +53,20 @@ impl<'a> Entry<'a> {
     /// Read a line, or say what is wrong with it.
     pub fn read(line: &'a str) -> Result<Self, Problem> {
         let mut entry = Self::default();
-        let mut place = Place { attempt: 1, ..Place::default() };
+        let mut entry_key = EntryKey { attempt: 1, ..EntryKey::default() };
         let mut object = Reader::object(line)?;
         let (mut metrics, mut summary) = (None, None);
         while let Some((key, value)) = object.next()? {
             match (key, value) {
                 ("timestamp", Token::Text(text)) => entry.timestamp = text,
                 ("step", Token::Number(text)) => {
-                    place.step = Some(text.parse().map_err(|_| "the step is no whole number")?);
+                    entry_key.step = Some(text.parse().map_err(|_| "the step is no whole number")?);
                 }
-                ("epoch", Token::Number(text)) => place.epoch = text.parse().ok(),
+                ("epoch", Token::Number(text)) => entry_key.epoch = text.parse().ok(),
                 ("epoch", Token::Null) => {}
                 ("attempt", Token::Number(text)) => {
-                    place.attempt = text.parse().map_err(|_| "the attempt is no whole number")?;
+                    entry_key.attempt =
+                        text.parse().map_err(|_| "the attempt is no whole number")?;
                 }
                 ("step_inferred", Token::Boolean(inferred)) => entry.step_inferred = inferred,
                 ("metrics", Token::Object(text)) => metrics = Some(text),
@@ -77,7 +78,7 @@ impl<'a> Entry<'a> {
                 _ => {}
             }
         }
-        entry.place = place;
+        entry.key = entry_key;
         match (entry.step, metrics, summary) {
             (Some(_), Some(metrics), None) => entry.metrics = metrics,
             (None, None, Some(summary)) => entry.metrics = summary,

@@ -1,6 +1,6 @@
 //! metrics.idx: what makes opening, statistics, plots and ranges independent of the file's size.
 //!
-//! It holds, for the part of the file that it covers, where steps are (one entry for each stretch of about
+//! It holds, for the part of the file that it covers, where steps are (one entry for each segment of about
 //! 256 KiB), where attempts began, every metric's statistics, and the buckets that plots are drawn from. All of
 //! it is derived. An index that is missing, damaged, of another version or of another file is not believed: the
 //! file is read instead.
@@ -10,8 +10,8 @@
 //! The format is ours, little-endian, and no promise: a version that does not know it builds its own.
 
 use super::attempts::Attempts;
-use super::entry::Place;
-use super::tally::Tally;
+use super::entry::EntryKey;
+use super::metric_statistics::MetricStatistics;
 use super::trend::{Bucket, Trend, Trends};
 use crate::Result;
 use crate::imports::{Imports, Part, RunFile};
@@ -24,8 +24,8 @@ const MAGIC: &[u8; 8] = b"MFINDEX2";
 /// The magic, and the length of all that comes before the buckets: 8 bytes.
 const HEAD: u64 = 16;
 
-/// About how many bytes of the file one stretch covers.
-pub(super) const STRETCH: u64 = 256 << 10;
+/// About how many bytes of the file one segment covers.
+pub(super) const SEGMENT: u64 = 256 << 10;
 
 /// How much of the file before the covered end is checked to be what it was.
 const CHECKED: u64 = 4 << 10;
@@ -33,9 +33,9 @@ const CHECKED: u64 = 4 << 10;
 /// The largest index that is written and read: the host passes on no more than 64 MiB at once.
 const LARGEST: u64 = 48 << 20;
 
-/// A stretch of the file, from its offset to that of the next.
+/// A segment of the file, from its offset to that of the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stretch {
+pub(super) struct Segment {
     /// Where its first line starts, in bytes.
     pub(super) offset: u64,
     /// The lowest and the highest step in it; the highest below the lowest where it has none.
@@ -53,15 +53,15 @@ pub(super) struct Index {
     pub(super) damaged: u64,
     /// The first of these: its number and what is wrong with it.
     pub(super) first_damage: Option<(u64, String)>,
-    pub(super) stretches: Vec<Stretch>,
+    pub(super) segments: Vec<Segment>,
     pub(super) attempts: Attempts,
     /// The statistics of the entries that no later attempt went over again.
-    pub(super) tally: Tally,
+    pub(super) all_statistics: MetricStatistics,
     /// The highest step and the highest summarized epoch of an entry: a later attempt that begins above
     /// supersedes nothing.
     pub(super) highest_step: Option<u64>,
     pub(super) highest_epoch: Option<f64>,
-    /// Whether an entry was left out of `tally` because a later attempt went over its step again.
+    /// Whether an entry was left out of `all_statistics` because a later attempt went over its step again.
     pub(super) superseded: bool,
     /// Whether there are bytes between the lines: empty lines, which are no entries.
     pub(super) gaps: bool,
@@ -133,11 +133,11 @@ impl Index {
         Ok(imports.replace(RunFile::METRICS_INDEX, &out)?)
     }
 
-    /// Take in where an entry stands, in the latest stretch; whether it counts, as no later attempt went over
+    /// Take in where an entry stands, in the latest segment; whether it counts, as no later attempt went over
     /// it again.
-    pub(super) fn counts(&mut self, entry: &Place) -> bool {
-        if let (Some(step), Some(stretch)) = (entry.step, self.stretches.last_mut()) {
-            stretch.steps = (stretch.steps.0.min(step), stretch.steps.1.max(step));
+    pub(super) fn counts(&mut self, entry: &EntryKey) -> bool {
+        if let (Some(step), Some(segment)) = (entry.step, self.segments.last_mut()) {
+            segment.steps = (segment.steps.0.min(step), segment.steps.1.max(step));
         }
         let superseded = self.attempts.supersede(entry);
         self.superseded |= superseded;
@@ -145,7 +145,7 @@ impl Index {
     }
 
     /// Take in how high an entry stands: its step, or its summary's epoch.
-    pub(super) fn note_highest(&mut self, entry: &Place) {
+    pub(super) fn note_highest(&mut self, entry: &EntryKey) {
         match entry.step {
             Some(step) => self.highest_step = self.highest_step.max(Some(step)),
             None => {
@@ -157,10 +157,10 @@ impl Index {
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
-        for number in [self.covered, self.lines, self.damaged, self.stretches.len() as u64] {
+        for number in [self.covered, self.lines, self.damaged, self.segments.len() as u64] {
             out.extend_from_slice(&number.to_le_bytes());
         }
-        for Stretch { offset, steps } in &self.stretches {
+        for Segment { offset, steps } in &self.segments {
             for number in [offset, &steps.0, &steps.1] {
                 out.extend_from_slice(&number.to_le_bytes());
             }
@@ -182,8 +182,8 @@ impl Index {
             put_option(out, step);
             put_option(out, epoch.map(f64::to_bits));
         }
-        out.extend_from_slice(&(self.tally.len() as u64).to_le_bytes());
-        for (name, statistics) in self.tally.iter() {
+        out.extend_from_slice(&(self.all_statistics.len() as u64).to_le_bytes());
+        for (name, statistics) in self.all_statistics.iter() {
             put_text(out, name);
             put_statistics(out, statistics);
         }
@@ -198,7 +198,7 @@ impl Index {
         };
         for _ in 0..input.u64()? {
             let offset = input.u64()?;
-            index.stretches.push(Stretch { offset, steps: (input.u64()?, input.u64()?) });
+            index.segments.push(Segment { offset, steps: (input.u64()?, input.u64()?) });
         }
         if let Some(line) = input.option()? {
             index.first_damage = Some((line, input.text()?.to_owned()));
@@ -214,7 +214,7 @@ impl Index {
         }
         for _ in 0..input.u64()? {
             let name = input.text()?;
-            index.tally.put(name, input.statistics()?)?;
+            index.all_statistics.put(name, input.statistics()?)?;
         }
         Some(index)
     }

@@ -1,9 +1,9 @@
 //! Writing metrics, and their statistics.
 
 use super::columns::ColumnSet;
-use super::entry::Place;
-use super::survey::Survey;
-use super::tally::Tally;
+use super::entry::EntryKey;
+use super::metric_statistics::MetricStatistics;
+use super::part_scan::PartScan;
 use crate::imports::{Imports, Part, RunFile};
 use crate::lines::BUDGET;
 use crate::sinks::jsonl::Jsonl;
@@ -22,7 +22,7 @@ struct Earlier<I> {
     /// How much of its part of the file.
     size: u64,
     /// A pass over it, once its statistics were asked for, and the step from which on they do not count.
-    survey: Option<(Option<u64>, Survey<I>)>,
+    part_scan: Option<(Option<u64>, PartScan<I>)>,
 }
 
 /// Writes metrics to the sinks, and their statistics.
@@ -31,14 +31,14 @@ pub struct MetricsLogger<I> {
     attempt: u32,
     part: Part,
     column_sets: Vec<ColumnSet>,
-    tally: Tally,
+    all_statistics: MetricStatistics,
     /// The lowest step this logger wrote: what an earlier attempt logged from there on no longer counts.
     lowest_step: Option<u64>,
     /// The highest.
     highest_step: Option<u64>,
     earlier: Earlier<I>,
     /// The pass that makes the index at the end, and whether it is made.
-    closing: Option<Survey<I>>,
+    closing: Option<PartScan<I>>,
     is_indexed: bool,
     jsonl: Jsonl,
     copies: Copies,
@@ -59,10 +59,10 @@ impl<I: Imports> MetricsLogger<I> {
             attempt: options.attempt.max(1),
             part,
             column_sets: Vec::new(),
-            tally: Tally::default(),
+            all_statistics: MetricStatistics::default(),
             lowest_step: None,
             highest_step: None,
-            earlier: Earlier { size, survey: None },
+            earlier: Earlier { size, part_scan: None },
             closing: None,
             is_indexed: false,
             jsonl: Jsonl::default(),
@@ -84,7 +84,7 @@ impl<I: Imports> MetricsLogger<I> {
                 "more than {MOST_COLUMN_SETS} sets of columns: log further steps by name"
             )));
         }
-        self.column_sets.push(ColumnSet::new(columns, &mut self.tally)?);
+        self.column_sets.push(ColumnSet::new(columns, &mut self.all_statistics)?);
         Ok((self.column_sets.len() - 1) as u32)
     }
 
@@ -174,8 +174,8 @@ impl<I: Imports> MetricsLogger<I> {
         let mut uncounted_name = None;
         for (name, value) in last_of_each(each(metrics)) {
             let Some(sample) = value.as_number() else { continue };
-            match self.tally.number(name) {
-                Some(number) => self.tally.add(number, step, sample),
+            match self.all_statistics.metric_id(name) {
+                Some(number) => self.all_statistics.add(number, step, sample),
                 None => uncounted_name = Some(name),
             }
         }
@@ -246,17 +246,18 @@ impl<I: Imports> MetricsLogger<I> {
 
     /// One metric's statistics over what is on disk and what this logger wrote.
     pub fn statistics(&mut self, name: &str) -> Result<Statistics> {
-        let mut statistics = self.earlier()?.index.tally.get(name).cloned().unwrap_or_default();
-        if let Some(own) = self.tally.get(name) {
+        let mut statistics =
+            self.earlier()?.index.all_statistics.get(name).cloned().unwrap_or_default();
+        if let Some(own) = self.all_statistics.get(name) {
             statistics.merge(own);
         }
         Ok(statistics)
     }
 
     /// Every metric's statistics, in order of first appearance.
-    pub fn all_statistics(&mut self) -> Result<Tally> {
-        let mut all = self.earlier()?.index.tally.clone();
-        all.merge(&self.tally);
+    pub fn all_statistics(&mut self) -> Result<MetricStatistics> {
+        let mut all = self.earlier()?.index.all_statistics.clone();
+        all.merge(&self.all_statistics);
         Ok(all)
     }
 
@@ -293,18 +294,18 @@ impl<I: Imports> MetricsLogger<I> {
         if self.is_indexed {
             return Ok(true);
         }
-        let mut survey = match self.closing.take() {
-            Some(survey) => survey,
+        let mut part_scan = match self.closing.take() {
+            Some(part_scan) => part_scan,
             None => {
                 let size = self.imports.size(RunFile::METRICS, self.part)?;
-                Survey::begin(&self.imports, self.part, size, true, None)
+                PartScan::begin(&self.imports, self.part, size, true, None)
             }
         };
-        let done = survey.advance(&mut budget);
-        survey.save();
+        let done = part_scan.advance(&mut budget);
+        part_scan.save();
         self.is_indexed = done == Ok(true);
         if !self.is_indexed {
-            self.closing = Some(survey);
+            self.closing = Some(part_scan);
         }
         done
     }
@@ -320,13 +321,14 @@ impl<I: Imports> MetricsLogger<I> {
         // Opening a run of a million steps must not wait for this. If this attempt has gone back further
         // since, fewer of the earlier steps count.
         let cut = self.lowest_step;
-        if !matches!(&self.earlier.survey, Some((known, _)) if *known == cut) {
-            let own = cut.map(|_| Place { step: cut, epoch: None, attempt: self.attempt });
-            let survey = Survey::begin(&self.imports, self.part, self.earlier.size, false, own);
-            self.earlier.survey = Some((cut, survey));
+        if !matches!(&self.earlier.part_scan, Some((known, _)) if *known == cut) {
+            let own = cut.map(|_| EntryKey { step: cut, epoch: None, attempt: self.attempt });
+            let part_scan =
+                PartScan::begin(&self.imports, self.part, self.earlier.size, false, own);
+            self.earlier.part_scan = Some((cut, part_scan));
         }
-        match &mut self.earlier.survey {
-            Some((_, survey)) => survey.advance(&mut budget),
+        match &mut self.earlier.part_scan {
+            Some((_, part_scan)) => part_scan.advance(&mut budget),
             None => Ok(true),
         }
     }
@@ -369,7 +371,7 @@ impl<I: Imports> MetricsLogger<I> {
                 MetricSink::<I>::value(&mut self.copies, name, ValueRef::Float(value), text);
             }
             if let Some(metric) = column.metric {
-                self.tally.add(metric, step, value);
+                self.all_statistics.add(metric, step, value);
             }
         }
         MetricSink::<I>::end_row(&mut self.jsonl);
@@ -420,10 +422,10 @@ impl<I: Imports> MetricsLogger<I> {
     }
 
     /// What was in the file before.
-    fn earlier(&mut self) -> Result<&Survey<I>> {
+    fn earlier(&mut self) -> Result<&PartScan<I>> {
         while !self.advance(u64::MAX)? {}
-        match &self.earlier.survey {
-            Some((_, survey)) => Ok(survey),
+        match &self.earlier.part_scan {
+            Some((_, part_scan)) => Ok(part_scan),
             None => Err(Error::Invalid("the statistics were not read".into())),
         }
     }

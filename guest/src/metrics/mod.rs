@@ -5,19 +5,19 @@ mod columns;
 mod entry;
 mod index;
 mod logger;
+mod metric_statistics;
+mod part_scan;
 mod reader;
 mod scan;
-mod survey;
-mod tally;
 #[cfg(test)]
 mod tests;
 mod trend;
 
 pub use entry::Entry;
 pub use logger::MetricsLogger;
+pub use metric_statistics::MetricStatistics;
 pub use model_foundry_types::{Column, Damage, Kind, Options, Purpose, Query, Row, Series};
 pub use reader::{MetricBuckets, MetricsReader};
-pub use tally::Tally;
 pub use trend::Bucket;
 
 /// How many distinct metrics have statistics. What is logged under further names stays in the file, and

@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 
 use super::attempts::Attempts;
-use super::entry::{Entry, Place};
-use super::index::Stretch;
+use super::entry::{Entry, EntryKey};
+use super::index::Segment;
+use super::metric_statistics::MetricStatistics;
+use super::part_scan::PartScan;
 use super::scan::Scanner;
-use super::survey::Survey;
-use super::tally::Tally;
 use super::trend::{Bucket, Trends};
 use crate::imports::{Imports, Part, RunFile};
 use crate::lines::{BUDGET, ParsedLine, Ranges, Stop};
@@ -15,7 +15,7 @@ use crate::{Error, Result};
 use model_foundry_types::{Damage, DamagedLine, Purpose, Query, Row, Series, part_name};
 
 /// Whether a query selects an entry by its step.
-fn selects(query: &Query, entry: &Place) -> bool {
+fn selects(query: &Query, entry: &EntryKey) -> bool {
     match entry.step {
         Some(step) => {
             query.first_step.is_none_or(|first| first <= step)
@@ -25,17 +25,17 @@ fn selects(query: &Query, entry: &Place) -> bool {
     }
 }
 
-/// A metric's samples in equal stretches.
+/// A metric's samples in equal shares.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricBuckets {
     /// The metric.
     pub name: String,
-    /// The stretches, oldest first.
+    /// The shares, oldest first.
     pub buckets: Vec<Bucket>,
 }
 
 impl MetricBuckets {
-    /// The means of the stretches that have finite samples.
+    /// The means of the shares that have finite samples.
     pub fn series(&self) -> Series {
         let points = self.buckets.iter().filter_map(Bucket::mean).collect();
         Series { name: self.name.clone(), points }
@@ -51,8 +51,8 @@ pub struct MetricsReader<I> {
     query: Query,
     /// The parts of the file, and the size of each when it was opened.
     parts: Vec<(Part, u64)>,
-    surveys: Vec<Survey<I>>,
-    /// Where the attempts began, over all parts, once they are surveyed; none where all attempts are asked for.
+    part_scans: Vec<PartScan<I>>,
+    /// Where the attempts began, over all parts, once they are done; none where all attempts are asked for.
     attempts: Option<Attempts>,
     pass: Option<Pass<I>>,
     /// Where `next` continues.
@@ -88,7 +88,7 @@ struct Cursor<I> {
 struct Pass<I> {
     ranges: Ranges<I>,
     scanner: Scanner,
-    tally: Tally,
+    all_statistics: MetricStatistics,
     trends: Trends,
     at_end: bool,
 }
@@ -109,7 +109,7 @@ impl<I: Imports> MetricsReader<I> {
             imports: imports.clone(),
             query,
             parts: parts.collect::<Result<_>>()?,
-            surveys: Vec::new(),
+            part_scans: Vec::new(),
             attempts: None,
             pass: None,
             progress: Progress::Unread,
@@ -127,39 +127,41 @@ impl<I: Imports> MetricsReader<I> {
         let buckets = purpose == Purpose::Overview;
         if self.attempts.is_none() {
             for at in 0..self.parts.len() {
-                if at == self.surveys.len() {
+                if at == self.part_scans.len() {
                     let (part, size) = self.parts[at];
-                    self.surveys.push(Survey::begin(&self.imports, part, size, buckets, None));
+                    self.part_scans.push(PartScan::begin(&self.imports, part, size, buckets, None));
                 }
-                let survey = &mut self.surveys[at];
-                let surveyed = survey.advance(&mut budget)?;
-                if survey.part.rank.is_none() {
-                    survey.save();
+                let part_scan = &mut self.part_scans[at];
+                let done = part_scan.advance(&mut budget)?;
+                if part_scan.part.rank.is_none() {
+                    part_scan.save();
                 }
-                if !surveyed {
+                if !done {
                     return Ok(false);
                 }
             }
             let mut attempts = Attempts::default();
             if !self.query.all_attempts {
-                self.surveys.iter().for_each(|survey| attempts.merge(&survey.index.attempts));
+                self.part_scans
+                    .iter()
+                    .for_each(|part_scan| attempts.merge(&part_scan.index.attempts));
             }
             self.attempts = Some(attempts);
         }
         if purpose == Purpose::Lines {
             return Ok(true);
         }
-        if let [survey] = &mut *self.surveys
+        if let [part_scan] = &mut *self.part_scans
             && self.query.first_step.is_none()
             && self.query.last_step.is_none()
-            && survey.counts_all(self.query.all_attempts)
+            && part_scan.counts_all(self.query.all_attempts)
         {
-            if !buckets || survey.trends().is_some() {
+            if !buckets || part_scan.trends().is_some() {
                 return Ok(true);
             }
             // The index was read without its buckets.
-            let (part, size) = (survey.part, survey.size);
-            *survey = Survey::begin(&self.imports, part, size, buckets, None);
+            let (part, size) = (part_scan.part, part_scan.size);
+            *part_scan = PartScan::begin(&self.imports, part, size, buckets, None);
             self.attempts = None;
             return self.advance(purpose, budget);
         }
@@ -179,7 +181,7 @@ impl<I: Imports> MetricsReader<I> {
     /// [`Error::Storage`] if the file cannot be read.
     pub fn last_step(&mut self) -> Result<Option<u64>> {
         self.prepare(Purpose::Lines)?;
-        Ok(self.surveys.iter().filter_map(|survey| survey.index.highest_step).max())
+        Ok(self.part_scans.iter().filter_map(|part_scan| part_scan.index.highest_step).max())
     }
 
     /// The next lines that the query selects, about `most` bytes of them; none at the end. The text is empty if
@@ -252,35 +254,35 @@ impl<I: Imports> MetricsReader<I> {
     fn begin(&self) -> Progress<I> {
         let query = &self.query;
         let everything = query.first_step.is_none() && query.last_step.is_none() && query.summaries;
-        if let ([survey], true) = (&*self.surveys, everything)
-            && survey.damaged() == 0
-            && !survey.index.gaps
-            && (query.all_attempts || !survey.index.superseded)
+        if let ([part_scan], true) = (&*self.part_scans, everything)
+            && part_scan.damaged() == 0
+            && !part_scan.index.gaps
+            && (query.all_attempts || !part_scan.index.superseded)
         {
             return Progress::Whole(0);
         }
-        let cursor = |survey: &Survey<I>| Cursor {
-            ranges: Ranges::new(&self.imports, RunFile::METRICS, ranges(survey, query)),
+        let cursor = |part_scan: &PartScan<I>| Cursor {
+            ranges: Ranges::new(&self.imports, RunFile::METRICS, ranges(part_scan, query)),
             next: None,
             step: 0,
             at_end: false,
         };
-        let cursors = self.surveys.iter().map(cursor).collect();
+        let cursors = self.part_scans.iter().map(cursor).collect();
         Progress::Merging(Merging { cursors, block: String::new() })
     }
 
     /// A block of the file as it stands: every line of it was found good.
     fn next_whole(&self, offset: u64, most: usize) -> Result<(Option<String>, u64)> {
-        let Some(survey) = self.surveys.first() else { return Ok((None, offset)) };
-        let left = survey.index.covered.saturating_sub(offset);
+        let Some(part_scan) = self.part_scans.first() else { return Ok((None, offset)) };
+        let left = part_scan.index.covered.saturating_sub(offset);
         let mut length = left.min(most.max(1) as u64);
         while length > 0 {
             let wanted = u32::try_from(length).unwrap_or(u32::MAX);
-            let mut bytes = self.imports.read(RunFile::METRICS, survey.part, offset, wanted)?;
+            let mut bytes = self.imports.read(RunFile::METRICS, part_scan.part, offset, wanted)?;
             if let Some(end) = memchr::memrchr(b'\n', &bytes) {
                 bytes.truncate(end + 1);
                 let next = offset + bytes.len() as u64;
-                // The lines were UTF-8 when they were surveyed.
+                // The lines were UTF-8 when they were done.
                 return Ok((String::from_utf8(bytes).ok(), next));
             }
             if length == left {
@@ -323,7 +325,7 @@ impl<I: Imports> MetricsReader<I> {
             return Ok(true);
         }
         let stop = ranges.find(budget, &mut |line| {
-            // Damage was counted by the survey.
+            // Damage was counted by the scan of the part.
             let Ok(ParsedLine { text, record: entry, .. }) = line.read(Entry::read) else {
                 return false;
             };
@@ -339,70 +341,74 @@ impl<I: Imports> MetricsReader<I> {
     }
 
     /// Statistics of the named metrics, or of all where none are named.
-    pub fn statistics(&mut self, names: &[String]) -> Result<Tally> {
+    pub fn statistics(&mut self, names: &[String]) -> Result<MetricStatistics> {
         self.prepare(Purpose::Statistics)?;
-        Ok(self.found().map(|(tally, _)| tally.only(names)).unwrap_or_default())
+        Ok(self.found().map(|(all_statistics, _)| all_statistics.only(names)).unwrap_or_default())
     }
 
     /// Every metric's statistics, and its course in at most `points` buckets.
-    pub fn overview(&mut self, points: usize) -> Result<(Tally, Vec<MetricBuckets>)> {
+    pub fn overview(&mut self, points: usize) -> Result<(MetricStatistics, Vec<MetricBuckets>)> {
         self.prepare(Purpose::Overview)?;
-        let Some((tally, trends)) = self.found() else { return Ok(Default::default()) };
+        let Some((all_statistics, trends)) = self.found() else { return Ok(Default::default()) };
         let trends = trends.map_or(&[][..], Trends::all);
         let series = trends.iter().enumerate().map(|(number, trend)| MetricBuckets {
-            name: tally.name(number as u32).to_owned(),
+            name: all_statistics.name(number as u32).to_owned(),
             buckets: trend.at_most(points),
         });
-        Ok((tally.clone(), series.collect()))
+        Ok((all_statistics.clone(), series.collect()))
     }
 
     /// What was damaged in what this reader has read.
     pub fn damage(&self) -> Damage {
-        let first = |survey: &Survey<I>| {
-            let (line, problem) = survey.first_damage()?;
-            Some(DamagedLine { file: part_name(RunFile::METRICS.0, survey.part), line, problem })
+        let first = |part_scan: &PartScan<I>| {
+            let (line, problem) = part_scan.first_damage()?;
+            Some(DamagedLine { file: part_name(RunFile::METRICS.0, part_scan.part), line, problem })
         };
         Damage {
-            lines: self.surveys.iter().map(Survey::damaged).sum(),
-            first: self.surveys.iter().find_map(first),
+            lines: self.part_scans.iter().map(PartScan::damaged).sum(),
+            first: self.part_scans.iter().find_map(first),
         }
     }
 
-    /// What the pass has found, or the survey if no pass was necessary.
-    fn found(&self) -> Option<(&Tally, Option<&Trends>)> {
+    /// What the pass has found, or the scan of the part if no pass was necessary.
+    fn found(&self) -> Option<(&MetricStatistics, Option<&Trends>)> {
         match &self.pass {
-            Some(pass) => Some((&pass.tally, Some(&pass.trends))),
-            None => self.surveys.first().map(|survey| (&survey.index.tally, survey.trends())),
+            Some(pass) => Some((&pass.all_statistics, Some(&pass.trends))),
+            None => self
+                .part_scans
+                .first()
+                .map(|part_scan| (&part_scan.index.all_statistics, part_scan.trends())),
         }
     }
 
     /// Read on in the pass over the lines that the query asks for; true at the end.
     fn read_pass(&mut self, budget: &mut u64) -> Result<bool> {
         let pass = self.pass.get_or_insert_with(|| {
-            let ranges = self.surveys.iter().flat_map(|survey| ranges(survey, &self.query));
+            let ranges =
+                self.part_scans.iter().flat_map(|part_scan| ranges(part_scan, &self.query));
             Pass {
                 ranges: Ranges::new(&self.imports, RunFile::METRICS, ranges.collect()),
                 scanner: Scanner::default(),
-                tally: Tally::default(),
+                all_statistics: MetricStatistics::default(),
                 trends: Trends::default(),
                 at_end: false,
             }
         });
-        let Pass { ranges, scanner, tally, trends, at_end } = pass;
+        let Pass { ranges, scanner, all_statistics, trends, at_end } = pass;
         let (query, attempts) = (&self.query, &self.attempts);
-        let takes = |entry: &Place| takes(query, attempts.as_ref(), entry);
+        let takes = |entry: &EntryKey| takes(query, attempts.as_ref(), entry);
         while !*at_end && *budget > 0 {
             let stop = ranges.find(budget, &mut |line| {
                 let mut sample = |number, step, sample| trends.add(number, step, sample);
-                if let Some(place) = scanner.read(line) {
-                    if takes(&place) {
-                        scanner.count(tally, &place, &mut sample);
+                if let Some(entry_key) = scanner.read(line) {
+                    if takes(&entry_key) {
+                        scanner.count(all_statistics, &entry_key, &mut sample);
                     }
                 } else if let Ok(ParsedLine { record: entry, .. }) = line.read(Entry::read)
                     && takes(&entry)
                 {
-                    // Damage was counted by the survey.
-                    let _ = tally.add_entry(&entry, &mut sample);
+                    // Damage was counted by the scan of the part.
+                    let _ = all_statistics.add_entry(&entry, &mut sample);
                 }
                 false
             })?;
@@ -411,31 +417,31 @@ impl<I: Imports> MetricsReader<I> {
         Ok(*at_end)
     }
 
-    fn takes(&self, entry: &Place) -> bool {
+    fn takes(&self, entry: &EntryKey) -> bool {
         takes(&self.query, self.attempts.as_ref(), entry)
     }
 }
 
 /// Whether a query asks for an entry, and no later attempt repeated it.
-fn takes(query: &Query, attempts: Option<&Attempts>, entry: &Place) -> bool {
+fn takes(query: &Query, attempts: Option<&Attempts>, entry: &EntryKey) -> bool {
     selects(query, entry) && !attempts.is_some_and(|attempts| attempts.supersede(entry))
 }
 
-/// Where in a part lines may be that a query asks for: stretches whose steps overlap its range, neighbors
+/// Where in a part lines may be that a query asks for: segments whose steps overlap its range, neighbors
 /// as one.
-fn ranges<I>(survey: &Survey<I>, query: &Query) -> VecDeque<(Part, u64, u64)> {
+fn ranges<I>(part_scan: &PartScan<I>, query: &Query) -> VecDeque<(Part, u64, u64)> {
     let (first, last) = (query.first_step.unwrap_or(0), query.last_step.unwrap_or(u64::MAX));
-    let stretches = &survey.index.stretches;
+    let segments = &part_scan.index.segments;
     let mut ranges: VecDeque<(Part, u64, u64)> = VecDeque::new();
-    for (at, Stretch { offset, steps }) in stretches.iter().enumerate() {
-        let end = stretches.get(at + 1).map_or(survey.size, |next| next.offset);
+    for (at, Segment { offset, steps }) in segments.iter().enumerate() {
+        let end = segments.get(at + 1).map_or(part_scan.size, |next| next.offset);
         let everything = query.first_step.is_none() && query.last_step.is_none();
         if !everything && (steps.0 > last || first > steps.1) {
             continue;
         }
         match ranges.back_mut() {
             Some((_, _, to)) if *to == *offset => *to = end,
-            _ => ranges.push_back((survey.part, *offset, end)),
+            _ => ranges.push_back((part_scan.part, *offset, end)),
         }
     }
     ranges

@@ -8,8 +8,8 @@
 //!
 //! [`Entry::read`]: super::entry::Entry::read
 
-use super::entry::Place;
-use super::tally::Tally;
+use super::entry::EntryKey;
+use super::metric_statistics::MetricStatistics;
 use crate::lines::Line;
 
 /// Reads lines, and remembers the names of the metrics.
@@ -25,37 +25,37 @@ struct Metric {
     /// What stands before a value: `"name":`.
     key: Vec<u8>,
     name: String,
-    /// Its number in the tally, once it has been counted there: a line that is not counted names nothing.
+    /// Its id among the metrics, once it has been counted there: a line that is not counted names nothing.
     number: Option<u32>,
 }
 
 impl Scanner {
     /// Read a line; none if it is of another shape.
-    pub(super) fn read(&mut self, line: &Line<'_>) -> Option<Place> {
+    pub(super) fn read(&mut self, line: &Line<'_>) -> Option<EntryKey> {
         if line.torn { None } else { self.read_whole(line.bytes) }
     }
 
-    /// Count the metrics of the line that was read last, whose place it is, and show each one's number, step
-    /// and sample. All lines are counted in one tally.
+    /// Count the metrics of the line that was read last, whose key it is, and show each one's number, step
+    /// and sample. All lines are counted in the same statistics.
     pub(super) fn count(
         &mut self,
-        tally: &mut Tally,
-        place: &Place,
+        all_statistics: &mut MetricStatistics,
+        entry_key: &EntryKey,
         sample: &mut impl FnMut(u32, u64, f64),
     ) {
-        let Some(step) = place.step else { return };
+        let Some(step) = entry_key.step else { return };
         for (metric, &value) in self.metrics.iter_mut().zip(&self.values) {
             if metric.number.is_none() {
-                metric.number = tally.number(&metric.name);
+                metric.number = all_statistics.metric_id(&metric.name);
             }
             // Of metrics that are too many there are no statistics.
             let Some(number) = metric.number else { continue };
-            tally.add(number, step, value);
+            all_statistics.add(number, step, value);
             sample(number, step, value);
         }
     }
 
-    fn read_whole(&mut self, line: &[u8]) -> Option<Place> {
+    fn read_whole(&mut self, line: &[u8]) -> Option<EntryKey> {
         let mut rest = line.strip_prefix(b"{\"timestamp\":\"")?;
         let timestamp = rest.split_off(..crate::timestamp::LENGTH)?;
         let is_of_time = |byte: &u8| matches!(byte, b'0'..=b':' | b'-' | b'T' | b'.' | b'Z');
@@ -85,7 +85,7 @@ impl Scanner {
             self.values.push(number(&mut rest)?);
             match rest {
                 [b',', after @ ..] => rest = after,
-                b"}}" => return Some(Place { step, epoch, attempt }),
+                b"}}" => return Some(EntryKey { step, epoch, attempt }),
                 _ => return None,
             }
         }
@@ -202,8 +202,8 @@ mod tests {
     use crate::metrics::entry::Number;
     use proptest::prelude::*;
 
-    /// What the general reader makes of a line: a step's place, and its numbers by name.
-    fn read(line: &str) -> Option<(Place, Vec<(String, u64)>)> {
+    /// What the general reader makes of a line: a step's key, and its numbers by name.
+    fn read(line: &str) -> Option<(EntryKey, Vec<(String, u64)>)> {
         let entry = Entry::read(line).ok()?;
         let mut numbers = Vec::new();
         entry
@@ -213,20 +213,20 @@ mod tests {
                 }
             })
             .ok()?;
-        Some((entry.place, numbers))
+        Some((entry.key, numbers))
     }
 
     fn scanned(
         scanner: &mut Scanner,
-        tally: &mut Tally,
+        all_statistics: &mut MetricStatistics,
         line: &str,
-    ) -> Option<(Place, Vec<(String, u64)>)> {
-        let place = scanner.read_whole(line.as_bytes())?;
+    ) -> Option<(EntryKey, Vec<(String, u64)>)> {
+        let entry_key = scanner.read_whole(line.as_bytes())?;
         let mut samples = Vec::new();
         let mut sample = |number, _, value: f64| samples.push((number, value.to_bits()));
-        scanner.count(tally, &place, &mut sample);
-        let named = |(number, bits)| (tally.name(number).to_owned(), bits);
-        Some((place, samples.into_iter().map(named).collect()))
+        scanner.count(all_statistics, &entry_key, &mut sample);
+        let named = |(number, bits)| (all_statistics.name(number).to_owned(), bits);
+        Some((entry_key, samples.into_iter().map(named).collect()))
     }
 
     const LINE: &str = "{\"timestamp\":\"2026-11-22T10:16:55.123456Z\",\"step\":12,\"epoch\":0.5,\
@@ -234,18 +234,18 @@ mod tests {
 
     #[test]
     fn a_line_as_it_is_written_is_read() {
-        let (mut scanner, mut tally) = (Scanner::default(), Tally::default());
+        let (mut scanner, mut all_statistics) = (Scanner::default(), MetricStatistics::default());
         for _ in 0..2 {
-            assert_eq!(scanned(&mut scanner, &mut tally, LINE), read(LINE));
-            assert!(scanned(&mut scanner, &mut tally, LINE).is_some());
+            assert_eq!(scanned(&mut scanner, &mut all_statistics, LINE), read(LINE));
+            assert!(scanned(&mut scanner, &mut all_statistics, LINE).is_some());
         }
         assert_eq!(
             scanner.read_whole(LINE.replace("3e-4", "null").replace("lr", "x").as_bytes()),
             None
         );
-        assert_eq!(tally.len(), 2, "a line that is not read names nothing");
+        assert_eq!(all_statistics.len(), 2, "a line that is not read names nothing");
         let other = LINE.replace("loss", "val/löss");
-        assert_eq!(scanned(&mut scanner, &mut tally, &other), read(&other));
+        assert_eq!(scanned(&mut scanner, &mut all_statistics, &other), read(&other));
     }
 
     #[test]
@@ -279,8 +279,8 @@ mod tests {
         fn what_it_reads_the_general_reader_reads_alike(
             line in r#"\{"timestamp":"2026-11-22T10:16:55.123456Z","step":[0-9]{1,3}(,"epoch":[0-9.e-]{1,4})?(,"attempt":[1-9])?,"metrics":\{"[a-c/é]{0,3}":-?[0-9.eE+-]{1,25}(,"[a-c]{1,2}":[0-9.e-]{1,20}){0,3}\}\}"#,
         ) {
-            let (mut scanner, mut tally) = (Scanner::default(), Tally::default());
-            if let Some(scanned) = scanned(&mut scanner, &mut tally, &line) {
+            let (mut scanner, mut all_statistics) = (Scanner::default(), MetricStatistics::default());
+            if let Some(scanned) = scanned(&mut scanner, &mut all_statistics, &line) {
                 prop_assert_eq!(Some(scanned), read(&line), "{}", line);
             }
         }

@@ -36,8 +36,8 @@ fn steps(memory: &Memory, query: Query) -> Vec<u64> {
 
 fn loss(memory: &Memory, query: Query) -> (u64, f64) {
     let mut reader = MetricsReader::open(memory, query).unwrap();
-    let tally = reader.statistics(&["loss".into()]).unwrap();
-    tally.get("loss").map_or((0, 0.0), |loss| (loss.count, loss.mean))
+    let all_statistics = reader.statistics(&["loss".into()]).unwrap();
+    all_statistics.get("loss").map_or((0, 0.0), |loss| (loss.count, loss.mean))
 }
 
 #[test]
@@ -185,8 +185,8 @@ fn a_reader_that_has_given_statistics_gives_plots_too() {
     log(&memory, 1, [(80_000, 1.0)]);
     let before = memory.bytes_read();
     assert_eq!(reader.statistics(&[]).unwrap().get("loss").unwrap().count, 80_000);
-    let (tally, series) = reader.overview(10).unwrap();
-    assert_eq!(tally.get("loss").unwrap().count, 80_000);
+    let (all_statistics, series) = reader.overview(10).unwrap();
+    assert_eq!(all_statistics.get("loss").unwrap().count, 80_000);
     assert_eq!(series[0].buckets.iter().map(|bucket| bucket.count).sum::<u64>(), 80_000);
     assert!(memory.bytes_read() - before < 192 << 10);
 }
@@ -217,9 +217,9 @@ fn the_index_of_a_damaged_file_is_kept() {
     // Later lines have the numbers that they have in the file.
     memory.change(RunFile::METRICS, OWN, |bytes| bytes.truncate(whole));
     memory.change(RunFile::METRICS, OWN, |bytes| bytes.extend_from_slice(b"\n{}\n"));
-    let mut survey = survey::Survey::begin(&memory, OWN, whole as u64 + 4, false, None);
-    assert!(survey.advance(&mut { u64::MAX }).unwrap());
-    assert_eq!((survey.damaged(), survey.index.lines), (2, 80_004));
+    let mut part_scan = part_scan::PartScan::begin(&memory, OWN, whole as u64 + 4, false, None);
+    assert!(part_scan.advance(&mut { u64::MAX }).unwrap());
+    assert_eq!((part_scan.damaged(), part_scan.index.lines), (2, 80_004));
 }
 
 #[test]
@@ -331,9 +331,9 @@ fn a_range_must_not_end_before_it_begins() {
 fn an_overview_thins_out_long_series() {
     let memory = Memory::default();
     log(&memory, 1, (0..2_000).map(|step| (step, step as f64)));
-    let (tally, series) =
+    let (all_statistics, series) =
         MetricsReader::open(&memory, everything(false)).unwrap().overview(16).unwrap();
-    assert_eq!(tally.get("loss").unwrap().count, 2_000);
+    assert_eq!(all_statistics.get("loss").unwrap().count, 2_000);
     assert_eq!(series[0].name, "loss");
     let means = series[0].series().points;
     assert!(means.len() <= 16 && means.len() > 8);
@@ -432,11 +432,11 @@ proptest! {
                 }
                 Act::Index => {
                     let size = memory.content(RunFile::METRICS).len() as u64;
-                    let mut survey = survey::Survey::begin(&memory, OWN, size, true, None);
-                    assert!(survey.advance(&mut { u64::MAX }).unwrap());
-                    if survey.index.covered > 0 {
-                        let trends = survey.trends().unwrap();
-                        survey.index.save(trends, &memory, OWN).unwrap();
+                    let mut part_scan = part_scan::PartScan::begin(&memory, OWN, size, true, None);
+                    assert!(part_scan.advance(&mut { u64::MAX }).unwrap());
+                    if part_scan.index.covered > 0 {
+                        let trends = part_scan.trends().unwrap();
+                        part_scan.index.save(trends, &memory, OWN).unwrap();
                     }
                 }
                 Act::LoseIndex => memory.remove(RunFile::METRICS_INDEX),
@@ -522,7 +522,7 @@ proptest! {
             }
             reader
         };
-        let text = |tally: &Tally| format!("{:?}", tally.iter().collect::<Vec<_>>());
+        let text = |all_statistics: &MetricStatistics| format!("{:?}", all_statistics.iter().collect::<Vec<_>>());
 
         let mut reader = in_pieces(Purpose::Statistics);
         let statistics = at_once().statistics(&[]).unwrap();
@@ -532,12 +532,12 @@ proptest! {
         let damage = reader.damage();
 
         let mut reader = in_pieces(Purpose::Overview);
-        let (tally, series) = at_once().overview(7).unwrap();
+        let (all_statistics, series) = at_once().overview(7).unwrap();
         let before = memory.bytes_read();
-        let (pieces_tally, pieces_series) = reader.overview(7).unwrap();
+        let (pieces_statistics, pieces_series) = reader.overview(7).unwrap();
         prop_assert_eq!(memory.bytes_read(), before, "all was read");
-        prop_assert_eq!((text(&pieces_tally), pieces_series), (text(&tally), series));
-        prop_assert_eq!(text(&tally), text(&statistics));
+        prop_assert_eq!((text(&pieces_statistics), pieces_series), (text(&all_statistics), series));
+        prop_assert_eq!(text(&all_statistics), text(&statistics));
         prop_assert_eq!(reader.damage(), damage);
 
         let mut reader = in_pieces(Purpose::Lines);

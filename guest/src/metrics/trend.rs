@@ -8,7 +8,7 @@ const MOST_BUCKETS: usize = 1_024;
 /// How many all metrics of a run have together, at most: 9 MiB of them. Each gets an equal share.
 const ALL_BUCKETS: usize = 1 << 17;
 
-/// A stretch of a metric's samples.
+/// A share of a metric's samples.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bucket {
     /// The step of its first sample.
@@ -163,7 +163,7 @@ impl Trend {
     }
 }
 
-/// The trends of all metrics, by their numbers in the tally.
+/// The trends of all metrics, by their ids.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Trends {
     all: Vec<Trend>,

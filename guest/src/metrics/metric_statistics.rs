@@ -9,7 +9,7 @@ use model_foundry_types::NamedStatistics;
 
 /// Every metric's statistics.
 #[derive(Clone, Debug)]
-pub struct Tally {
+pub struct MetricStatistics {
     names: Names,
     statistics: Streams,
     /// Which metric came after each in the latest entry: the next entry likely has the same order, and
@@ -17,7 +17,7 @@ pub struct Tally {
     order: Vec<u32>,
 }
 
-impl Default for Tally {
+impl Default for MetricStatistics {
     fn default() -> Self {
         Self {
             names: Names::at_most(MOST_METRICS),
@@ -27,9 +27,9 @@ impl Default for Tally {
     }
 }
 
-impl Tally {
+impl MetricStatistics {
     /// The number of a metric; none where there are too many.
-    pub fn number(&mut self, name: &str) -> Option<u32> {
+    pub fn metric_id(&mut self, name: &str) -> Option<u32> {
         let number = self.names.id_or_insert(name)?;
         if number as usize == self.statistics.len() {
             self.statistics.push(Statistics::default());
@@ -56,7 +56,7 @@ impl Tally {
             let known = known.filter(|&known| self.names.name(known) == raw);
             let known = match known {
                 Some(known) => Some(known),
-                None => self.number(&unescape(raw)),
+                None => self.metric_id(&unescape(raw)),
             };
             let Some(known) = known else { return };
             self.order.truncate(place.max(self.order.len().min(place + 1)));
@@ -102,10 +102,10 @@ impl Tally {
         only
     }
 
-    /// Take in what another tally saw after this one.
+    /// Take in the statistics of what came after these.
     pub fn merge(&mut self, later: &Self) {
         for (name, statistics) in later.iter() {
-            if let Some(number) = self.number(name) {
+            if let Some(number) = self.metric_id(name) {
                 self.statistics[number as usize].merge(statistics);
             }
         }

@@ -3,8 +3,8 @@
 //! A pass over a long file takes minutes. It is done in several calls, so that the caller can do something
 //! else in between, and what was read before stays read.
 
-use super::entry::{Entry, Place};
-use super::index::{Index, STRETCH, Stretch};
+use super::entry::{Entry, EntryKey};
+use super::index::{Index, SEGMENT, Segment};
 use super::scan::Scanner;
 use super::trend::Trends;
 use crate::Result;
@@ -18,7 +18,7 @@ const WORTH_SAVING: u64 = 4 << 20;
 const SAVED_EVERY: u64 = 256 << 20;
 
 /// What is known of a part of metrics.jsonl up to `size`.
-pub(super) struct Survey<I> {
+pub(super) struct PartScan<I> {
     imports: I,
     pub(super) part: Part,
     pub(super) size: u64,
@@ -48,15 +48,15 @@ enum Stage {
     Done,
 }
 
-impl<I: Imports> Survey<I> {
-    /// Begin to survey the first `size` bytes of a part, with the buckets of its metrics or without. `own` is
+impl<I: Imports> PartScan<I> {
+    /// Begin to scan the first `size` bytes of a part, with the buckets of its metrics or without. `own` is
     /// an attempt that goes on from a step which may not be in the file.
     pub(super) fn begin(
         imports: &I,
         part: Part,
         size: u64,
         buckets: bool,
-        own: Option<Place>,
+        own: Option<EntryKey>,
     ) -> Self {
         let load = |buckets| {
             let known = Index::load(imports, part, buckets);
@@ -71,7 +71,7 @@ impl<I: Imports> Survey<I> {
         };
         let (index, trends) = known.unwrap_or_else(|| (Index::default(), Some(Trends::default())));
         let from = index.covered;
-        let mut survey = Self {
+        let mut part_scan = Self {
             imports: imports.clone(),
             part,
             size,
@@ -85,13 +85,13 @@ impl<I: Imports> Survey<I> {
             index,
         };
         if let Some(own) = own {
-            let repeats = survey.index.repeats(&own);
-            survey.index.attempts.note(&own);
+            let repeats = part_scan.index.repeats(&own);
+            part_scan.index.attempts.note(&own);
             if repeats {
-                survey.repeat(from);
+                part_scan.repeat(from);
             }
         }
-        survey
+        part_scan
     }
 
     /// Read on, about as many bytes as the budget has, and take them off it; true at the end. After an
@@ -177,23 +177,27 @@ impl<I: Imports> Survey<I> {
             let index = &mut self.index;
             index.gaps |= line.offset != index.covered;
             let end = line.offset + line.length;
-            if let Some(place) = self.scanner.read(&line) {
+            if let Some(entry_key) = self.scanner.read(&line) {
                 if expects_order {
-                    if index.repeats(&place) {
+                    if index.repeats(&entry_key) {
                         let offset = line.offset;
                         self.repeat(offset);
                         return Ok(true);
                     }
-                    index.note(&place);
+                    index.note(&entry_key);
                 }
                 index.begin_line(line.offset);
-                if index.counts(&place) {
+                if index.counts(&entry_key) {
                     let trends = &mut self.trends;
-                    self.scanner.count(&mut index.tally, &place, &mut |number, step, sample| {
-                        if let Some(trends) = trends {
-                            trends.add(number, step, sample);
-                        }
-                    });
+                    self.scanner.count(
+                        &mut index.all_statistics,
+                        &entry_key,
+                        &mut |number, step, sample| {
+                            if let Some(trends) = trends {
+                                trends.add(number, step, sample);
+                            }
+                        },
+                    );
                 }
                 (index.covered, index.lines) = (end, number);
                 continue;
@@ -224,7 +228,7 @@ impl<I: Imports> Survey<I> {
             {
                 let trends = &mut self.trends;
                 // What is wrong with a number is reported by those who read the entry itself.
-                let _ = index.tally.add_entry(&entry, &mut |number, step, sample| {
+                let _ = index.all_statistics.add_entry(&entry, &mut |number, step, sample| {
                     if let Some(trends) = trends {
                         trends.add(number, step, sample);
                     }
@@ -255,13 +259,13 @@ impl<I: Imports> Survey<I> {
 impl Index {
     /// A line begins at this offset.
     fn begin_line(&mut self, offset: u64) {
-        if self.stretches.last().is_none_or(|last| offset >= last.offset + STRETCH) {
-            self.stretches.push(Stretch { offset, steps: (u64::MAX, 0) });
+        if self.segments.last().is_none_or(|last| offset >= last.offset + SEGMENT) {
+            self.segments.push(Segment { offset, steps: (u64::MAX, 0) });
         }
     }
 
-    /// Whether an entry whose place among the attempts is not known supersedes one before it.
-    fn repeats(&self, entry: &Place) -> bool {
+    /// Whether an entry whose position among the attempts is not known supersedes one before it.
+    fn repeats(&self, entry: &EntryKey) -> bool {
         self.attempts.has_before(entry.attempt)
             && self.attempts.begins_lower(entry)
             && match entry.step {
@@ -273,8 +277,8 @@ impl Index {
             }
     }
 
-    /// Note an entry's place among the attempts.
-    fn note(&mut self, entry: &Place) {
+    /// Note an entry's position among the attempts.
+    fn note(&mut self, entry: &EntryKey) {
         self.attempts.note(entry);
         self.note_highest(entry);
     }
