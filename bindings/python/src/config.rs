@@ -4,7 +4,7 @@ use model_foundry::{ConfigReader, Error, Format};
 use pyo3::prelude::*;
 
 use crate::errors::raised;
-use crate::fork::{outside, runtime};
+use crate::fork::{runtime, without_gil};
 
 /// A violation: the field, and the message.
 type Violation = (String, String);
@@ -17,7 +17,7 @@ pub(crate) fn reader() -> model_foundry::Result<ConfigReader> {
 /// The default logging configuration as JSON.
 #[pyfunction]
 pub(crate) fn default_logging_config(py: Python<'_>) -> PyResult<String> {
-    outside(py, || reader()?.defaults(Format::Json)).map_err(raised)
+    without_gil(py, || reader()?.defaults(Format::Json)).map_err(raised)
 }
 
 /// Check a logging configuration in JSON. Returns it as JSON with all defaults filled in, or every violation.
@@ -26,7 +26,7 @@ pub(crate) fn check_logging_config(
     py: Python<'_>,
     config: &str,
 ) -> PyResult<(Option<String>, Vec<Violation>)> {
-    let read = outside(py, || {
+    let read = without_gil(py, || {
         let mut reader = reader()?;
         let read = reader.read(config, Format::Json, "the logging configuration")?;
         reader.render(&read.logging, Format::Json)

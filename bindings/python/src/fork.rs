@@ -25,7 +25,7 @@ thread_local! {
 }
 
 /// Work without the interpreter's lock. The work must not take it.
-pub(crate) fn outside<R: Send>(py: Python<'_>, work: impl FnOnce() -> R + Send) -> R {
+pub(crate) fn without_gil<R: Send>(py: Python<'_>, work: impl FnOnce() -> R + Send) -> R {
     py.detach(|| {
         let _inside = GATE.read().unwrap_or_else(PoisonError::into_inner);
         work()

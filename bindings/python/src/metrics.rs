@@ -13,29 +13,29 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyInt, PyString};
 
 use crate::errors::raised;
-use crate::fork::{generation, lock, outside};
+use crate::fork::{generation, lock, without_gil};
 use crate::run::OpenRun;
 use crate::values::{fields, is_plain, scalar};
 
-/// Maximum number of cached layouts. A cache does not help a trainer that logs new names at every step.
-const MOST_LAYOUTS: usize = 32;
+/// Maximum number of cached column sets. A cache does not help a trainer that logs new names at every step.
+const MOST_COLUMN_SETS: usize = 32;
 
 /// Logs the metrics of steps. The public class is a subclass.
 #[pyclass(frozen, subclass, name = "Metrics", module = "model_foundry._native")]
 pub(crate) struct Metrics {
     run: Mutex<Option<Py<OpenRun>>>,
-    layouts: Mutex<Layouts>,
+    column_sets: Mutex<ColumnSets>,
 }
 
-/// Cached layouts, the last used first.
-struct Layouts {
+/// Cached column sets, the last used first.
+struct ColumnSets {
     /// The generation of the process that made them.
     generation: u64,
-    recent: Vec<Arc<Layout>>,
+    recent: Vec<Arc<ColumnSet>>,
 }
 
 /// The columns for one list of names, with the string objects that the names were when it was made.
-struct Layout {
+struct ColumnSet {
     names: Vec<Py<PyString>>,
     integers: u32,
     columns: Columns,
@@ -44,7 +44,7 @@ struct Layout {
 
 /// A step's metrics as a row.
 struct Row {
-    /// The names' addresses. Comparing them is enough to find the layout of names that were seen before.
+    /// The names' addresses. Comparing them is enough to find the column set of names that were seen before.
     names: [usize; Column::WIDEST],
     values: [f64; Column::WIDEST],
     /// A bit for each value that is an integer.
@@ -120,7 +120,7 @@ fn plain_number(value: &Bound<'_, PyAny>) -> Option<(f64, bool)> {
     value.cast::<PyFloat>().ok().map(|float| (float.value(), false))
 }
 
-impl Layout {
+impl ColumnSet {
     #[inline]
     fn is_of(&self, row: &Row) -> bool {
         self.integers == row.integers
@@ -149,27 +149,35 @@ impl Metrics {
         run.ok_or_else(|| PyValueError::new_err("the metrics logger is closed: open another"))
     }
 
-    /// The layout of a row; None if the cache is full or the run refuses the columns.
+    /// The column set of a row; None if the cache is full or the run refuses the columns.
     #[inline]
-    fn layout(&self, metrics: &Bound<'_, PyDict>, row: &Row) -> PyResult<Option<Arc<Layout>>> {
-        let mut layouts = lock(&self.layouts);
-        if layouts.generation == generation()
-            && let Some(first) = layouts.recent.first()
+    fn column_set(
+        &self,
+        metrics: &Bound<'_, PyDict>,
+        row: &Row,
+    ) -> PyResult<Option<Arc<ColumnSet>>> {
+        let mut column_sets = lock(&self.column_sets);
+        if column_sets.generation == generation()
+            && let Some(first) = column_sets.recent.first()
             && first.is_of(row)
         {
             return Ok(Some(first.clone()));
         }
-        let found = layouts.find(metrics, row);
-        drop(layouts);
+        let found = column_sets.find(metrics, row);
+        drop(column_sets);
         match found {
-            Found::Layout(layout) => Ok(Some(layout)),
-            Found::Full => Ok(None),
-            Found::None => self.new_layout(metrics, row),
+            Lookup::Known(column_set) => Ok(Some(column_set)),
+            Lookup::Full => Ok(None),
+            Lookup::None => self.new_column_set(metrics, row),
         }
     }
 
     #[cold]
-    fn new_layout(&self, metrics: &Bound<'_, PyDict>, row: &Row) -> PyResult<Option<Arc<Layout>>> {
+    fn new_column_set(
+        &self,
+        metrics: &Bound<'_, PyDict>,
+        row: &Row,
+    ) -> PyResult<Option<Arc<ColumnSet>>> {
         let py = metrics.py();
         let names: Vec<Bound<'_, PyString>> =
             metrics.keys().iter().map(Bound::cast_into).collect::<Result<_, _>>()?;
@@ -187,9 +195,9 @@ impl Metrics {
             open.get().with(py, |run| Ok((run.metrics().typed_columns(columns)?, run.clone())));
         let Ok((columns, run)) = named else { return Ok(None) };
         let names = names.into_iter().map(Bound::unbind).collect();
-        let layout = Arc::new(Layout { names, integers: row.integers, columns, run });
-        lock(&self.layouts).recent.insert(0, layout.clone());
-        Ok(Some(layout))
+        let column_set = Arc::new(ColumnSet { names, integers: row.integers, columns, run });
+        lock(&self.column_sets).recent.insert(0, column_set.clone());
+        Ok(Some(column_set))
     }
 
     /// Log by name: for everything that does not fit a row.
@@ -207,29 +215,30 @@ impl Metrics {
     }
 }
 
-enum Found {
-    Layout(Arc<Layout>),
+enum Lookup {
+    Known(Arc<ColumnSet>),
     Full,
     None,
 }
 
-impl Layouts {
+impl ColumnSets {
     #[cold]
-    fn find(&mut self, metrics: &Bound<'_, PyDict>, row: &Row) -> Found {
+    fn find(&mut self, metrics: &Bound<'_, PyDict>, row: &Row) -> Lookup {
         let now = generation();
         if self.generation != now {
             self.generation = now;
-            // Dropping a layout may end its run, and only the parent may end the parent's runs.
+            // Dropping a column set may end its run, and only the parent may end the parent's runs.
             std::mem::forget(std::mem::take(&mut self.recent));
         }
-        let of = |layout: &Arc<Layout>| layout.is_of(row) || layout.says(metrics, row);
+        let of =
+            |column_set: &Arc<ColumnSet>| column_set.is_of(row) || column_set.says(metrics, row);
         match self.recent.iter().position(of) {
             Some(at) => {
                 self.recent[..=at].rotate_right(1);
-                Found::Layout(self.recent[0].clone())
+                Lookup::Known(self.recent[0].clone())
             }
-            None if self.recent.len() >= MOST_LAYOUTS => Found::Full,
-            None => Found::None,
+            None if self.recent.len() >= MOST_COLUMN_SETS => Lookup::Full,
+            None => Lookup::None,
         }
     }
 }
@@ -241,7 +250,7 @@ impl Metrics {
     fn new(_arguments: &Bound<'_, PyAny>, _named: Option<&Bound<'_, PyAny>>) -> Self {
         Self {
             run: Mutex::new(None),
-            layouts: Mutex::new(Layouts { generation: generation(), recent: Vec::new() }),
+            column_sets: Mutex::new(ColumnSets { generation: generation(), recent: Vec::new() }),
         }
     }
 
@@ -259,11 +268,11 @@ impl Metrics {
 
     /// Release the run.
     fn _close(&self) {
-        let layouts = std::mem::take(&mut lock(&self.layouts).recent);
-        if lock(&self.layouts).generation == generation() {
-            drop(layouts);
+        let column_sets = std::mem::take(&mut lock(&self.column_sets).recent);
+        if lock(&self.column_sets).generation == generation() {
+            drop(column_sets);
         } else {
-            std::mem::forget(layouts);
+            std::mem::forget(column_sets);
         }
         let run = lock(&self.run).take();
         drop(run);
@@ -308,13 +317,13 @@ impl Metrics {
             read = row.read(dict, true);
         }
         if read == Read::Row
-            && let Some(layout) = self.layout(dict, &row)?
+            && let Some(column_set) = self.column_set(dict, &row)?
         {
             let values = &row.values[..row.width];
-            let logged = if layout.run.may_wait() {
-                outside(py, || layout.columns.log(step, epoch, values))
+            let logged = if column_set.run.may_wait() {
+                without_gil(py, || column_set.columns.log(step, epoch, values))
             } else {
-                layout.columns.log(step, epoch, values)
+                column_set.columns.log(step, epoch, values)
             };
             return logged.map_err(raised);
         }
@@ -367,7 +376,7 @@ pub(crate) fn history(
         summaries: steps.is_none(),
         all_attempts: steps.is_none(),
     };
-    let read = outside(py, || {
+    let read = without_gil(py, || {
         crate::fork::runtime()?;
         let mut blocks = Vec::new();
         RunReader::open(folder)?.history(query, &mut |block| {
@@ -387,7 +396,7 @@ pub(crate) fn read_statistics(
     name: String,
 ) -> PyResult<(u64, f64, f64, f64, f64)> {
     let query = Query::default();
-    let read = outside(py, || {
+    let read = without_gil(py, || {
         crate::fork::runtime()?;
         let (found, _) = RunReader::open(folder)?.statistics(query, &[name])?;
         Ok(found)

@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 
 use crate::config::reader;
 use crate::errors::raised;
-use crate::fork::{generation, lock, outside, runtime};
+use crate::fork::{generation, lock, runtime, without_gil};
 use crate::values::fields;
 
 /// A run. It ends when it is finished, or when the last logger that holds it is dropped.
@@ -38,10 +38,10 @@ impl OpenRun {
         py: Python<'_>,
         work: impl FnOnce(&Run) -> model_foundry::Result<R> + Send,
     ) -> PyResult<R> {
-        outside(py, || work(&self.run()?)).map_err(raised)
+        without_gil(py, || work(&self.run()?)).map_err(raised)
     }
 
-    /// The run, opened again if this process was forked since it was opened. The caller is [`outside`].
+    /// The run, opened again if this process was forked since it was opened. The caller is [`without_gil`].
     pub(crate) fn run(&self) -> model_foundry::Result<Run> {
         Ok(self.renew(&mut lock(&self.open))?.run.clone())
     }
@@ -111,7 +111,7 @@ impl OpenRun {
     /// Open a run folder. `config` is the experiment's configuration as JSON.
     #[new]
     fn new(py: Python<'_>, experiment: String, folder: PathBuf, config: String) -> PyResult<Self> {
-        let opened = outside(py, || {
+        let opened = without_gil(py, || {
             let ExperimentConfig { logging, whole } =
                 reader()?.read(&config, Format::Json, "the configuration")?;
             let builder: RunBuilder = Run::builder(&experiment)
@@ -154,12 +154,12 @@ impl OpenRun {
         let mut all = fields(context)?;
         all.extend(fields(more)?);
         let level = level_of(level);
-        outside(py, || self.structured(name)?.log(level, message, &all)).map_err(raised)
+        without_gil(py, || self.structured(name)?.log(level, message, &all)).map_err(raised)
     }
 
     /// Write what is buffered.
     fn flush(&self, py: Python<'_>) {
-        outside(py, || {
+        without_gil(py, || {
             if let Some(open) = &*lock(&self.open)
                 && open.generation == generation()
             {
@@ -175,7 +175,7 @@ impl OpenRun {
 
     /// End the attempt, as completed unless it was marked as failed.
     fn close(&self, py: Python<'_>) {
-        outside(py, || self.end(None));
+        without_gil(py, || self.end(None));
     }
 
     /// End the attempt with a status: "completed", "failed" or "interrupted".
@@ -190,7 +190,7 @@ impl OpenRun {
                 )));
             }
         };
-        outside(py, || self.end(Some(status)));
+        without_gil(py, || self.end(Some(status)));
         Ok(())
     }
 

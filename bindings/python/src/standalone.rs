@@ -7,13 +7,13 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::errors::raised;
-use crate::fork::{generation, lock, outside, runtime};
+use crate::fork::{generation, lock, runtime, without_gil};
 use crate::values::fields;
 
 /// The one of this process, with the generation of the process that started it.
 static STANDALONE: Mutex<Option<(u64, Arc<Standalone>)>> = Mutex::new(None);
 
-/// Start it, or return the one that is running. The caller is [`outside`].
+/// Start it, or return the one that is running. The caller is [`without_gil`].
 fn standalone() -> model_foundry::Result<Arc<Standalone>> {
     let mut known = lock(&STANDALONE);
     let now = generation();
@@ -42,39 +42,39 @@ pub(crate) fn format(
 ) -> PyResult<String> {
     let mut all = fields(context)?;
     all.extend(fields(more)?);
-    outside(py, || standalone()?.format(message, &all)).map_err(raised)
+    without_gil(py, || standalone()?.format(message, &all)).map_err(raised)
 }
 
 /// The short commit of the working folder's repository, and the device.
 #[pyfunction]
 pub(crate) fn surroundings(py: Python<'_>) -> PyResult<(String, String)> {
-    let standalone = outside(py, standalone).map_err(raised)?;
+    let standalone = without_gil(py, standalone).map_err(raised)?;
     Ok((standalone.git_hash().to_owned(), standalone.device().to_owned()))
 }
 
 /// The log message for a block's duration.
 #[pyfunction]
 pub(crate) fn finished(py: Python<'_>, name: &str, seconds: f64, failed: bool) -> PyResult<String> {
-    outside(py, || standalone()?.finished(name, seconds, failed)).map_err(raised)
+    without_gil(py, || standalone()?.finished(name, seconds, failed)).map_err(raised)
 }
 
 /// The content of timing_report.json: the statistics of every name.
 #[pyfunction]
 pub(crate) fn timing_report(py: Python<'_>, timers: Vec<(String, Vec<f64>)>) -> PyResult<String> {
-    outside(py, || standalone()?.timing_report(&timers)).map_err(raised)
+    without_gil(py, || standalone()?.timing_report(&timers)).map_err(raised)
 }
 
 /// Count, mean, minimum, maximum and standard deviation of samples; all 0 without samples.
 #[pyfunction]
 pub(crate) fn statistics(py: Python<'_>, samples: Vec<f64>) -> PyResult<(u64, f64, f64, f64, f64)> {
-    let timing = outside(py, || standalone()?.timing(&samples)).map_err(raised)?;
+    let timing = without_gil(py, || standalone()?.timing(&samples)).map_err(raised)?;
     Ok((timing.count, timing.mean, timing.min, timing.max, timing.std))
 }
 
 /// The memory of this process, of the machine and of each GPU in bytes, and the log messages for it.
 #[pyfunction]
 pub(crate) fn memory<'py>(py: Python<'py>) -> PyResult<(Bound<'py, PyDict>, Vec<String>)> {
-    let sample = outside(py, || standalone()?.sample_memory()).map_err(raised)?;
+    let sample = without_gil(py, || standalone()?.sample_memory()).map_err(raised)?;
     sample_to_python(py, sample)
 }
 

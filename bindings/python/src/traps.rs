@@ -6,13 +6,13 @@ use pyo3::prelude::*;
 use wasmtime::{Instance, Module, Store};
 
 use crate::errors::raised;
-use crate::fork::{outside, runtime};
+use crate::fork::{runtime, without_gil};
 
 /// Call the export `answer` of a core module in the engine of the component. It must trap: the reason.
 #[pyfunction]
 pub(crate) fn _trap(py: Python<'_>, module: &[u8]) -> PyResult<String> {
-    let runtime = outside(py, runtime).map_err(raised)?;
-    let called = outside(py, || {
+    let runtime = without_gil(py, runtime).map_err(raised)?;
+    let called = without_gil(py, || {
         let module = Module::new(runtime.engine(), module)?;
         let mut store = Store::new(runtime.engine(), ());
         // Half a second of the engine's clock, which stops a loop if that clock ticks.
