@@ -1,7 +1,7 @@
 //! What a later attempt logged again.
 //!
-//! Every line stays in the file. By default readers leave out what an attempt logged at steps that a
-//! later attempt, resuming from a checkpoint, went through again: steps from the later one's lowest on.
+//! Every line stays in the file. By default readers omit what an attempt logged at steps that a later attempt,
+//! resuming from a checkpoint, logged again: from the lowest step of the later attempt.
 
 use super::entry::EntryKey;
 
@@ -20,7 +20,7 @@ struct Start {
 }
 
 impl Attempts {
-    /// Take an entry in.
+    /// Add an entry.
     pub(super) fn note(&mut self, entry: &EntryKey) {
         let at = match self.starts.binary_search_by_key(&entry.attempt, |start| start.attempt) {
             Ok(at) => at,
@@ -41,7 +41,7 @@ impl Attempts {
         }
     }
 
-    /// Put in what is known of an attempt.
+    /// Add what is known of an attempt.
     pub(super) fn put(&mut self, attempt: u32, step: Option<u64>, epoch: Option<f64>) {
         self.starts.push(Start { attempt, step, epoch });
         self.starts.sort_by_key(|start| start.attempt);
@@ -52,7 +52,7 @@ impl Attempts {
         self.starts.iter().map(|start| (start.attempt, start.step, start.epoch)).collect()
     }
 
-    /// Take in what is known from another part of the file.
+    /// Merge what is known from another part of the file.
     pub(super) fn merge(&mut self, other: &Self) {
         for theirs in &other.starts {
             match self.starts.iter_mut().find(|own| own.attempt == theirs.attempt) {
@@ -80,7 +80,7 @@ impl Attempts {
         })
     }
 
-    /// True where a later attempt went over the entry's step, or its summary's epoch, again.
+    /// True if a later attempt logged the entry's step, or its summary's epoch, again.
     pub(super) fn supersede(&self, entry: &EntryKey) -> bool {
         self.starts.iter().rev().take_while(|start| start.attempt > entry.attempt).any(|start| {
             match entry.step {

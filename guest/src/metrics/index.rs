@@ -2,12 +2,12 @@
 //!
 //! It holds, for the part of the file that it covers, where steps are (one entry for each segment of about
 //! 256 KiB), where attempts began, every metric's statistics, and the buckets that plots are drawn from. All of
-//! it is derived. An index that is missing, damaged, of another version or of another file is not believed: the
+//! it is derived. An index that is missing, damaged, of another version or of another file is ignored, and the
 //! file is read instead.
 //!
-//! The buckets come after everything else, with a checksum of their own: only who asks for them reads them.
+//! The buckets come after everything else, with a checksum of their own, and are read only when they are needed.
 //!
-//! The format is ours, little-endian, and no promise: a version that does not know it builds its own.
+//! The format is private and little-endian. A version of the program that does not know it builds its own index.
 
 use super::attempts::Attempts;
 use super::entry::EntryKey;
@@ -30,7 +30,7 @@ pub(super) const SEGMENT: u64 = 256 << 10;
 /// How much of the file before the covered end is checked to be what it was.
 const CHECKED: u64 = 4 << 10;
 
-/// The largest index that is written and read: the host passes on no more than 64 MiB at once.
+/// The largest index that is written and read: the host transfers at most 64 MiB at once.
 const LARGEST: u64 = 48 << 20;
 
 /// A segment of the file, from its offset to that of the next.
@@ -55,20 +55,20 @@ pub(super) struct Index {
     pub(super) first_damage: Option<(u64, String)>,
     pub(super) segments: Vec<Segment>,
     pub(super) attempts: Attempts,
-    /// The statistics of the entries that no later attempt went over again.
+    /// The statistics of the entries that no later attempt logged again.
     pub(super) all_statistics: MetricStatistics,
     /// The highest step and the highest summarized epoch of an entry: a later attempt that begins above
     /// supersedes nothing.
     pub(super) highest_step: Option<u64>,
     pub(super) highest_epoch: Option<f64>,
-    /// Whether an entry was left out of `all_statistics` because a later attempt went over its step again.
+    /// Whether an entry was left out of `all_statistics` because a later attempt logged its step again.
     pub(super) superseded: bool,
     /// Whether there are bytes between the lines: empty lines, which are no entries.
     pub(super) gaps: bool,
 }
 
 impl Index {
-    /// The index of a part of metrics.jsonl, with the buckets or without, if there is one that can be believed.
+    /// The index of a part of metrics.jsonl, with the buckets or without, if there is a valid one.
     pub(super) fn load<I: Imports>(
         imports: &I,
         part: Part,
@@ -122,7 +122,7 @@ impl Index {
         let checksum = crc32fast::hash(&out).to_le_bytes();
         out.extend_from_slice(&checksum);
         put_trends(&mut out, trends);
-        // The buckets are believed only together with the statistics that they were written with.
+        // The buckets are valid only together with the statistics that they were written with.
         let mut both = crc32fast::Hasher::new();
         both.update(&checksum);
         both.update(&out[length as usize..]);
@@ -133,8 +133,7 @@ impl Index {
         Ok(imports.replace(RunFile::METRICS_INDEX, &out)?)
     }
 
-    /// Take in where an entry stands, in the latest segment; whether it counts, as no later attempt went over
-    /// it again.
+    /// Add an entry's step to the latest segment. True if the entry counts: no later attempt logged it again.
     pub(super) fn counts(&mut self, entry: &EntryKey) -> bool {
         if let (Some(step), Some(segment)) = (entry.step, self.segments.last_mut()) {
             segment.steps = (segment.steps.0.min(step), segment.steps.1.max(step));
@@ -144,7 +143,7 @@ impl Index {
         !superseded
     }
 
-    /// Take in how high an entry stands: its step, or its summary's epoch.
+    /// Update the highest step, or the highest epoch of a summary.
     pub(super) fn note_highest(&mut self, entry: &EntryKey) {
         match entry.step {
             Some(step) => self.highest_step = self.highest_step.max(Some(step)),
@@ -283,7 +282,7 @@ fn put_statistics(out: &mut Vec<u8>, s: &Statistics) {
 /// Below every bucket: in rising order their distances take few bytes.
 const LOWEST_BUCKET: i32 = i32::MIN;
 
-/// A number in as few bytes as it needs, seven bits in each (LEB128).
+/// A number in as few bytes as it needs, seven bits in each (unsigned LEB128).
 fn put_short(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);

@@ -21,7 +21,7 @@ const MOST_COLUMN_SETS: usize = 1024;
 struct Earlier<I> {
     /// How much of its part of the file.
     size: u64,
-    /// A pass over it, once its statistics were asked for, and the step from which on they do not count.
+    /// A pass over it, begun when its statistics are needed, and the step from which its entries do not count.
     part_scan: Option<(Option<u64>, PartScan<I>)>,
 }
 
@@ -97,8 +97,8 @@ impl<I: Imports> MetricsLogger<I> {
         Ok(self.set(column_set)?.columns.len())
     }
 
-    /// Log one row: a value for each of the columns. The time is in microseconds since 1970-01-01T00:00:00Z; an
-    /// epoch of NaN is no epoch.
+    /// Log one row: a value for each of the columns. The time is in microseconds since 1970-01-01T00:00:00Z; NaN
+    /// means no epoch.
     ///
     /// # Errors
     ///
@@ -117,7 +117,7 @@ impl<I: Imports> MetricsLogger<I> {
         self.check_counted(column_set)
     }
 
-    /// Log many rows in one write. An epoch of NaN is none.
+    /// Log many rows in one write. An epoch of NaN means no epoch.
     pub fn log_rows(
         &mut self,
         column_set: u32,
@@ -156,7 +156,7 @@ impl<I: Imports> MetricsLogger<I> {
         }
     }
 
-    /// Log a step's metrics by name. Of several metrics with the same name the last one counts.
+    /// Log a step's metrics by name. If a name occurs twice, the last value counts.
     ///
     /// # Errors
     ///
@@ -261,7 +261,7 @@ impl<I: Imports> MetricsLogger<I> {
         Ok(all)
     }
 
-    /// Write what the copies hold back. metrics.jsonl itself is never held back.
+    /// Write what the copies have buffered. metrics.jsonl itself is not buffered.
     ///
     /// # Errors
     ///

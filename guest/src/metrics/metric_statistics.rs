@@ -28,22 +28,22 @@ impl Default for MetricStatistics {
 }
 
 impl MetricStatistics {
-    /// The number of a metric; none where there are too many.
+    /// The id of a metric; none if there are too many.
     pub fn metric_id(&mut self, name: &str) -> Option<u32> {
-        let number = self.names.id_or_insert(name)?;
-        if number as usize == self.statistics.len() {
+        let id = self.names.id_or_insert(name)?;
+        if id as usize == self.statistics.len() {
             self.statistics.push(Statistics::default());
         }
-        Some(number)
+        Some(id)
     }
 
-    /// Take in a sample of a metric by its number.
-    pub fn add(&mut self, number: u32, step: u64, sample: f64) {
-        self.statistics[number as usize].add(step, sample);
+    /// Add a sample of a metric by its id.
+    pub fn add(&mut self, id: u32, step: u64, sample: f64) {
+        self.statistics[id as usize].add(step, sample);
     }
 
-    /// Take in every number of an entry's metrics, and show its metric's number, its step and itself. Summaries
-    /// are no samples.
+    /// Add every number of an entry's metrics, and pass each metric's id, the step and the number to the callback.
+    /// Summaries are not samples.
     pub fn add_entry(
         &mut self,
         entry: &Entry<'_>,
@@ -51,7 +51,7 @@ impl MetricStatistics {
     ) -> Result<(), Problem> {
         let Some(step) = entry.step else { return Ok(()) };
         let mut place = 0;
-        entry.numbers(&mut |raw, number| {
+        entry.numbers(&mut |raw, id| {
             let known = self.order.get(place).copied();
             let known = known.filter(|&known| self.names.name(known) == raw);
             let known = match known {
@@ -65,7 +65,7 @@ impl MetricStatistics {
                 None => self.order.push(known),
             }
             place += 1;
-            let value = match number {
+            let value = match id {
                 Number::Finite(value) | Number::NonFinite(value) => value,
             };
             self.add(known, step, value);
@@ -73,10 +73,10 @@ impl MetricStatistics {
         })
     }
 
-    /// Put in the statistics of a further metric; none if there are too many, or it is there already.
+    /// Add the statistics of another metric; none if there are too many, or it is there already.
     pub(super) fn put(&mut self, name: &str, statistics: Statistics) -> Option<()> {
-        let number = self.names.id_or_insert(name)?;
-        (number as usize == self.statistics.len()).then(|| self.statistics.push(statistics))
+        let id = self.names.id_or_insert(name)?;
+        (id as usize == self.statistics.len()).then(|| self.statistics.push(statistics))
     }
 
     /// How many metrics there are.
@@ -84,12 +84,12 @@ impl MetricStatistics {
         self.statistics.len()
     }
 
-    /// True without any.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.statistics.is_empty()
     }
 
-    /// The named metrics alone; all where none are named.
+    /// Only the named metrics; all of them if none are named.
     pub(super) fn only(&self, names: &[String]) -> Self {
         if names.is_empty() {
             return self.clone();
@@ -102,18 +102,18 @@ impl MetricStatistics {
         only
     }
 
-    /// Take in the statistics of what came after these.
+    /// Merge the statistics of later samples.
     pub fn merge(&mut self, later: &Self) {
         for (name, statistics) in later.iter() {
-            if let Some(number) = self.metric_id(name) {
-                self.statistics[number as usize].merge(statistics);
+            if let Some(id) = self.metric_id(name) {
+                self.statistics[id as usize].merge(statistics);
             }
         }
     }
 
     /// A metric's statistics, if it has any.
     pub fn get(&self, name: &str) -> Option<&Statistics> {
-        self.names.id(name).map(|number| &self.statistics[number as usize])
+        self.names.id(name).map(|id| &self.statistics[id as usize])
     }
 
     /// Every metric with its statistics, in order of first appearance.
@@ -132,8 +132,8 @@ impl MetricStatistics {
             .collect()
     }
 
-    /// The name of a metric by its number.
-    pub fn name(&self, number: u32) -> &str {
-        self.names.name(number)
+    /// The name of a metric by its id.
+    pub fn name(&self, id: u32) -> &str {
+        self.names.name(id)
     }
 }

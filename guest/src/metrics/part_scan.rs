@@ -1,7 +1,7 @@
 //! One pass over a part of metrics.jsonl: from its index where there is one, from its lines where not.
 //!
-//! A pass over a long file takes minutes. It is done in several calls, so that the caller can do something
-//! else in between, and what was read before stays read.
+//! A pass over a long file takes minutes. It is done in several calls, between which the caller can do something
+//! else. Each call continues where the previous one stopped.
 
 use super::entry::{Entry, EntryKey};
 use super::index::{Index, SEGMENT, Segment};
@@ -27,7 +27,7 @@ pub(super) struct PartScan<I> {
     trends: Option<Trends>,
     /// How much of the part the index in the folder covers already.
     saved: u64,
-    /// The last line's number and what is wrong with it, where it is cut off: it may become whole.
+    /// The last line's number and what is wrong with it, if it is cut off: it may be completed later.
     torn: Option<(u64, &'static str)>,
     stage: Stage,
     lines: Lines<I>,
@@ -50,7 +50,7 @@ enum Stage {
 
 impl<I: Imports> PartScan<I> {
     /// Begin to scan the first `size` bytes of a part, with the buckets of its metrics or without. `own` is
-    /// an attempt that goes on from a step which may not be in the file.
+    /// an attempt that continues from a step which may not be in the file.
     pub(super) fn begin(
         imports: &I,
         part: Part,
@@ -94,8 +94,8 @@ impl<I: Imports> PartScan<I> {
         part_scan
     }
 
-    /// Read on, about as many bytes as the budget has, and take them off it; true at the end. After an
-    /// error it can be tried again.
+    /// Continue to read, about as many bytes as the budget has, and subtract them from it. True at the end. After an
+    /// error it can be called again.
     pub(super) fn advance(&mut self, budget: &mut u64) -> Result<bool> {
         while self.stage != Stage::Done {
             let at_end = match self.stage {
@@ -113,7 +113,7 @@ impl<I: Imports> PartScan<I> {
     /// is no index. The host writes that of the part which it appends to.
     pub(super) fn save(&mut self) {
         let worth = if self.stage == Stage::Done { WORTH_SAVING } else { SAVED_EVERY };
-        // What `Repeat` has counted up to now depends on lines that it has not come to.
+        // What `Repeat` has counted so far depends on lines that it has not read yet.
         let is_complete = matches!(self.stage, Stage::Extend | Stage::Done);
         if let Some(trends) = &self.trends
             && is_complete

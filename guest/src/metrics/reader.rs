@@ -64,7 +64,7 @@ pub struct MetricsReader<I> {
 /// How far `next` has come.
 enum Progress<I> {
     Unread,
-    /// In the middle of a file that is given as it stands: the offset.
+    /// In the middle of a file that is returned as it is: the offset.
     Whole(u64),
     Merging(Merging<I>),
 }
@@ -94,7 +94,7 @@ struct Pass<I> {
 }
 
 impl<I: Imports> MetricsReader<I> {
-    /// Read what is there now.
+    /// Open the file as it is now.
     pub fn open(imports: &I, query: Query) -> Result<Self> {
         if let (Some(first), Some(last)) = (query.first_step, query.last_step)
             && first > last
@@ -245,7 +245,7 @@ impl<I: Imports> MetricsReader<I> {
                     None => break,
                 },
             };
-            // Lines that are not good were left out before.
+            // Damaged lines were omitted before.
             rows.extend(Entry::read(&line).and_then(|entry| entry.row()));
         }
         Ok(Some(rows))
@@ -271,7 +271,7 @@ impl<I: Imports> MetricsReader<I> {
         Progress::Merging(Merging { cursors, block: String::new() })
     }
 
-    /// A block of the file as it stands: every line of it was found good.
+    /// A block of the file as it is: none of its lines is damaged.
     fn next_whole(&self, offset: u64, most: usize) -> Result<(Option<String>, u64)> {
         let Some(part_scan) = self.part_scans.first() else { return Ok((None, offset)) };
         let left = part_scan.index.covered.saturating_sub(offset);
@@ -282,7 +282,7 @@ impl<I: Imports> MetricsReader<I> {
             if let Some(end) = memchr::memrchr(b'\n', &bytes) {
                 bytes.truncate(end + 1);
                 let next = offset + bytes.len() as u64;
-                // The lines were UTF-8 when they were done.
+                // The lines were UTF-8 when they were scanned.
                 return Ok((String::from_utf8(bytes).ok(), next));
             }
             if length == left {
@@ -346,7 +346,7 @@ impl<I: Imports> MetricsReader<I> {
         Ok(self.found().map(|(all_statistics, _)| all_statistics.only(names)).unwrap_or_default())
     }
 
-    /// Every metric's statistics, and its course in at most `points` buckets.
+    /// Every metric's statistics, and its samples in at most `points` buckets.
     pub fn overview(&mut self, points: usize) -> Result<(MetricStatistics, Vec<MetricBuckets>)> {
         self.prepare(Purpose::Overview)?;
         let Some((all_statistics, trends)) = self.found() else { return Ok(Default::default()) };
@@ -358,7 +358,7 @@ impl<I: Imports> MetricsReader<I> {
         Ok((all_statistics.clone(), series.collect()))
     }
 
-    /// What was damaged in what this reader has read.
+    /// The damaged lines among those that this reader has read.
     pub fn damage(&self) -> Damage {
         let first = |part_scan: &PartScan<I>| {
             let (line, problem) = part_scan.first_damage()?;
@@ -381,7 +381,7 @@ impl<I: Imports> MetricsReader<I> {
         }
     }
 
-    /// Read on in the pass over the lines that the query asks for; true at the end.
+    /// Continue the pass over the lines that the query asks for. True at the end.
     fn read_pass(&mut self, budget: &mut u64) -> Result<bool> {
         let pass = self.pass.get_or_insert_with(|| {
             let ranges =

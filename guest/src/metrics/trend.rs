@@ -1,6 +1,6 @@
-//! The course of every metric over its samples, in a bounded number of buckets: what a plot is drawn from.
+//! Every metric's samples in a limited number of buckets, from which plots are drawn.
 //!
-//! A bucket has the extremes of the samples in it, so that no spike is lost however few pixels there are.
+//! A bucket has the extremes of its samples, so that no spike is lost at any number of pixels.
 
 /// How many buckets a metric has, at most; from half as many on while it is long.
 const MOST_BUCKETS: usize = 1_024;
@@ -27,8 +27,8 @@ pub struct Bucket {
     pub min: f64,
     /// The largest.
     pub max: f64,
-    /// The sum of the differences from `first`: no more than rounding is lost where the samples are large and
-    /// close to each other, and nothing where they are equal.
+    /// The sum of the differences from `first`. Only rounding is lost if the samples are large and close to each
+    /// other, and nothing if they are equal.
     pub(super) differences: f64,
 }
 
@@ -82,7 +82,7 @@ impl Bucket {
         self.differences += sample - self.first;
     }
 
-    /// Take in the bucket that follows.
+    /// Merge the bucket that follows.
     #[cold]
     fn merge(&mut self, later: &Self) {
         let (first_step, non_finite) = (self.first_step, self.non_finite + later.non_finite);
@@ -140,14 +140,14 @@ impl Trend {
         self.keep_to(most);
     }
 
-    /// Make pairs of buckets one until there are no more than `most`.
+    /// Merge pairs of buckets until there are at most `most`.
     fn keep_to(&mut self, most: usize) {
         while self.buckets.len() > most {
             *self = Self::new(self.width.saturating_mul(2), self.merged(2));
         }
     }
 
-    /// The buckets, each `count` of them as one.
+    /// The buckets, `count` of them merged into one.
     fn merged(&self, count: usize) -> Vec<Bucket> {
         let merge = |buckets: &[Bucket]| {
             let mut merged = buckets[0];
@@ -157,7 +157,7 @@ impl Trend {
         self.buckets.chunks(count).map(merge).collect()
     }
 
-    /// The buckets made into at most `most` of equal width.
+    /// The buckets merged into at most `most` of equal width.
     pub(super) fn at_most(&self, most: usize) -> Vec<Bucket> {
         self.merged(self.buckets.len().div_ceil(most.max(1)).max(1))
     }
@@ -178,7 +178,7 @@ impl Default for Trends {
 }
 
 impl Trends {
-    /// Take in a metric's next sample, finite or not.
+    /// Add a metric's next sample, finite or not.
     #[inline]
     pub(super) fn add(&mut self, number: u32, step: u64, sample: f64) {
         let number = number as usize;
@@ -195,7 +195,7 @@ impl Trends {
         }
     }
 
-    /// Put in the trend of a further metric.
+    /// Add the trend of another metric.
     pub(super) fn push(&mut self, trend: Trend) {
         self.all.push(trend);
         let most = (ALL_BUCKETS / self.all.len().next_power_of_two()).min(MOST_BUCKETS);
@@ -205,7 +205,7 @@ impl Trends {
         }
     }
 
-    /// Those of each metric, in the order of their numbers.
+    /// The trend of each metric, in the order of their ids.
     pub(super) fn all(&self) -> &[Trend] {
         &self.all
     }
