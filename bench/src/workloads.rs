@@ -1,5 +1,5 @@
 //! What is measured, without a clock: the sandboxed component's work, and the same logic's linked natively.
-//! `model-foundry bench` and the benchmarks in host/benches/ both time these.
+//! `model-foundry bench` and the benchmarks in bench/benches/ both time these.
 
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
