@@ -43,6 +43,7 @@ macro_rules! level_methods {
         /// # Errors
         ///
         /// As [`log`](Self::log).
+        #[inline]
         pub fn $name(&self, message: &str, fields: &[Field]) -> Result<()> {
             self.log(Level::$level, message, fields)
         })*
