@@ -3,6 +3,9 @@
 //! [`LoggingConfig`] is declared once, below, with each field's description, type and default. The rules of each
 //! field are the logic's; it walks [`LoggingConfig::FIELDS`].
 
+#[cfg(feature = "wasmtime")]
+use wasmtime::component::{ComponentType, Lift, Lower};
+
 use serde::{Deserialize, Serialize};
 
 use crate::Level;
@@ -35,15 +38,7 @@ impl Durability {
 
 /// A rule that a configuration breaks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(record)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(record))]
 pub struct Violation {
     /// The field, after `logging.` in an experiment configuration, or empty if the text as a whole is wrong.
     pub field: String,

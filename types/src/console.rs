@@ -1,18 +1,13 @@
 //! What a command prints, and what was found in it.
 
+#[cfg(feature = "wasmtime")]
+use wasmtime::component::{ComponentType, Lift, Lower};
+
 use crate::Field;
 
 /// An output stream of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(enum)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(enum))]
 #[repr(u8)]
 pub enum Output {
     /// Standard output.
@@ -32,15 +27,7 @@ crate::error::lift_enum!(Output);
 
 /// Metrics found in a line.
 #[derive(Clone, Debug, Default, PartialEq)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(record)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(record))]
 pub struct MetricsLine {
     /// The step, as printed or inferred.
     pub step: u64,
@@ -55,15 +42,7 @@ pub struct MetricsLine {
 
 /// A traceback found in lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(record)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(record))]
 pub struct Traceback {
     /// The class of the last exception of the chain, dotted as printed, or `panic` for Rust.
     #[cfg_attr(feature = "wasmtime", component(name = "error-type"))]
@@ -77,15 +56,7 @@ pub struct Traceback {
 
 /// Something found in a command's output.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(variant)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(variant))]
 pub enum Event {
     /// Metrics.
     #[cfg_attr(feature = "wasmtime", component(name = "metrics"))]

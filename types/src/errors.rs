@@ -1,16 +1,11 @@
 //! Errors of a training run.
 
+#[cfg(feature = "wasmtime")]
+use wasmtime::component::{ComponentType, Lift, Lower};
+
 /// One error.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(record)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(record))]
 pub struct ErrorEntry {
     /// When it was logged, in microseconds since 1970-01-01T00:00:00Z; `None` if the line has no readable
     /// timestamp.
@@ -32,15 +27,7 @@ pub struct ErrorEntry {
 
 /// How often a type of error occurred.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(record)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(record))]
 pub struct TypeCount {
     /// The type.
     #[cfg_attr(feature = "wasmtime", component(name = "error-type"))]
@@ -51,15 +38,7 @@ pub struct TypeCount {
 
 /// What errors.jsonl holds, over all shards.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(record)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(record))]
 pub struct ErrorReport {
     /// Counts by type, most frequent first.
     pub counts: Vec<TypeCount>,

@@ -1,18 +1,13 @@
 //! Metrics: what is logged, what is known of it, and what is read back.
 
+#[cfg(feature = "wasmtime")]
+use wasmtime::component::{ComponentType, Lift, Lower};
+
 use crate::Value;
 
 /// How the numbers of a column are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(enum)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(enum))]
 #[repr(u8)]
 pub enum Kind {
     /// With a decimal point: 1.0 is written `1.0`.
@@ -31,15 +26,7 @@ crate::error::lift_enum!(Kind);
 
 /// A column of rows: a metric that is named once and then logged by position.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(record)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(record))]
 pub struct Column {
     /// The metric.
     pub name: String,
@@ -59,15 +46,7 @@ impl Column {
 /// Streaming statistics of one metric. Mean, minimum, maximum, deviation and percentiles are of the finite
 /// samples; they are 0 if there are none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(record)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(record))]
 pub struct Statistics {
     /// How many samples were finite.
     pub count: u64,
@@ -107,15 +86,7 @@ pub struct Statistics {
 
 /// A metric's name and its statistics.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(record)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(record))]
 pub struct NamedStatistics {
     /// The metric.
     pub name: String,
@@ -125,15 +96,7 @@ pub struct NamedStatistics {
 
 /// How a metrics logger is opened.
 #[derive(Clone, Debug, Default, PartialEq)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(record)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(record))]
 pub struct Options {
     /// The attempt at the experiment, from 1. Lines of the second and later attempts carry it.
     pub attempt: u32,
@@ -150,15 +113,7 @@ pub struct Options {
 
 /// The run, as copies of its metrics for other tools describe it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(record)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(record))]
 pub struct RunInfo {
     /// The copy's identifier: 8 lower-case letters and digits.
     pub id: String,
@@ -176,15 +131,7 @@ pub struct RunInfo {
 
 /// Which entries of metrics.jsonl a reader returns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(record)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(record))]
 pub struct Query {
     /// The first step; from the start without one.
     #[cfg_attr(feature = "wasmtime", component(name = "first-step"))]
@@ -201,15 +148,7 @@ pub struct Query {
 
 /// What a reader of metrics prepares for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(enum)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(enum))]
 #[repr(u8)]
 pub enum Purpose {
     /// Lines and rows, and the highest step.
@@ -231,15 +170,7 @@ crate::error::lift_enum!(Purpose);
 
 /// An entry of metrics.jsonl: the metrics of a step, or the summary of an epoch.
 #[derive(Clone, Debug, Default, PartialEq)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(record)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(record))]
 pub struct Row {
     /// When it was logged, in microseconds since 1970-01-01T00:00:00Z; `None` if the line has no readable
     /// timestamp.
@@ -266,15 +197,7 @@ impl Row {
 
 /// Lines that a reader skipped because they are damaged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(record)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(record))]
 pub struct Damage {
     /// How many.
     pub lines: u64,
@@ -284,15 +207,7 @@ pub struct Damage {
 
 /// A damaged line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(record)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(record))]
 pub struct DamagedLine {
     /// The file's name in the run folder.
     pub file: String,
@@ -304,15 +219,7 @@ pub struct DamagedLine {
 
 /// A metric reduced to few points, for a small chart.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(record)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(record))]
 pub struct Series {
     /// The metric.
     pub name: String,

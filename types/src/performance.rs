@@ -1,16 +1,11 @@
 //! Timings, and memory of the process, the machine and the GPUs.
 
+#[cfg(feature = "wasmtime")]
+use wasmtime::component::{ComponentType, Lift, Lower};
+
 /// Statistics of one operation, in seconds.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(record)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(record))]
 pub struct Timing {
     /// The operation.
     pub name: String,
@@ -41,15 +36,7 @@ pub struct Timing {
 
 /// A block that ended.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(record)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(record))]
 pub struct Finished {
     /// Its duration in seconds.
     pub seconds: f64,
@@ -59,15 +46,7 @@ pub struct Finished {
 
 /// Memory of the process and of the machine, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(record)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(record))]
 pub struct SystemMemory {
     /// Physical memory of this process or, if the host runs a command, of that command and its descendants.
     #[cfg_attr(feature = "wasmtime", component(name = "process-resident"))]
@@ -88,15 +67,7 @@ pub struct SystemMemory {
 
 /// Memory of a GPU, or of one MIG instance of a GPU. All sizes are in bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(record)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(record))]
 pub struct GpuDevice {
     /// The driver's index of the device, or of the instance's device.
     pub index: u32,
@@ -121,15 +92,7 @@ pub struct GpuDevice {
 
 /// The GPUs, as their driver reports them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(record)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(record))]
 pub struct GpuInventory {
     /// The devices that answered.
     pub devices: Vec<GpuDevice>,
@@ -139,15 +102,7 @@ pub struct GpuInventory {
 
 /// A sample of memory.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(record)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(record))]
 pub struct MemorySample {
     /// Memory of the process and the machine, or why it is unavailable.
     pub cpu: Result<SystemMemory, String>,
@@ -159,15 +114,7 @@ pub struct MemorySample {
 
 /// The largest memory figures of a run, in bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(record)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(record))]
 pub struct Peaks {
     /// How many memory samples performance.jsonl has.
     pub samples: u64,
@@ -183,15 +130,7 @@ pub struct Peaks {
 
 /// The largest figures of one GPU, in bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(record)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(record))]
 pub struct GpuPeak {
     /// The product name.
     pub name: String,

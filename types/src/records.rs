@@ -1,18 +1,13 @@
 //! Records given as JSON text.
 
+#[cfg(feature = "wasmtime")]
+use wasmtime::component::{ComponentType, Lift, Lower};
+
 use crate::{Field, Level};
 
 /// The metrics of a step.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(record)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(record))]
 pub struct StepRecord {
     /// The step.
     pub step: u64,
@@ -24,15 +19,7 @@ pub struct StepRecord {
 
 /// The summary of an epoch.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(record)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(record))]
 pub struct SummaryRecord {
     /// The epoch.
     pub epoch: f64,
@@ -42,15 +29,7 @@ pub struct SummaryRecord {
 
 /// A record of the structured log.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(record)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(record))]
 pub struct MessageRecord {
     /// Its level.
     pub level: Level,
@@ -62,15 +41,7 @@ pub struct MessageRecord {
 
 /// An error.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(record)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(record))]
 pub struct ErrorRecord {
     /// Its type.
     #[cfg_attr(feature = "wasmtime", component(name = "error-type"))]
@@ -86,15 +57,7 @@ pub struct ErrorRecord {
 
 /// One record.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(variant)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(variant))]
 pub enum ParsedRecord {
     /// `{"step":1,"epoch":0,"metrics":{"loss":0.5}}`
     #[cfg_attr(feature = "wasmtime", component(name = "step"))]

@@ -1,18 +1,13 @@
 //! The parts of a run file and their names, and why a storage refuses.
 
+#[cfg(feature = "wasmtime")]
+use wasmtime::component::{ComponentType, Lift, Lower};
+
 use std::fmt::Write as _;
 
 /// A part of a run file. All parts together are the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(record)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(record))]
 pub struct Part {
     /// The rank whose shard it is; `None` for the file that all ranks share.
     pub rank: Option<u32>,
@@ -22,15 +17,7 @@ pub struct Part {
 
 /// Why the storage refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(variant)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(variant))]
 pub enum StorageError {
     /// The file does not exist.
     #[error("the file does not exist")]

@@ -1,16 +1,11 @@
 //! Fields of records and metrics of steps.
 
+#[cfg(feature = "wasmtime")]
+use wasmtime::component::{ComponentType, Lift, Lower};
+
 /// The value of a field or of a metric.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(variant)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(variant))]
 pub enum Value {
     /// JSON null.
     #[cfg_attr(feature = "wasmtime", component(name = "null"))]
@@ -77,15 +72,7 @@ impl ValueRef<'_> {
 
 /// A named value.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(
-    feature = "wasmtime",
-    derive(
-        wasmtime::component::ComponentType,
-        wasmtime::component::Lift,
-        wasmtime::component::Lower
-    ),
-    component(record)
-)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(record))]
 pub struct Field {
     /// The name. Of several fields with the same name the last one counts.
     pub name: String,
