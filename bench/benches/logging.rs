@@ -1,5 +1,5 @@
 //! The same work as `model-foundry bench` times, by criterion: `cargo bench --bench logging`. What was
-//! predicted of each change for speed, and what came of it, stands in README.md.
+//! predicted of each change for speed, and the result, are in README.md.
 
 use std::hint::black_box;
 use std::path::Path;

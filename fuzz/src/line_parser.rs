@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use model_foundry_guest::console::{Event, Output, Parser};
 use model_foundry_guest::{Field, Value};
 
-/// The length of a repeated input, which is enough to tell quadratic from linear time.
+/// The length of a repeated input, which is enough to distinguish quadratic from linear time.
 const LONG: usize = 32 << 10;
 
 /// A limit for [`LONG`] bytes. Linear time stays far below it, even with a sanitizer and on a busy machine, and

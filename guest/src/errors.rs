@@ -71,7 +71,7 @@ impl Default for Counts {
 impl Counts {
     fn add(&mut self, error_type: &str, count: u64) {
         let number = self.names.id_or_insert(error_type);
-        // The last name that fits stands for all further ones.
+        // The last name that fits is used for all further ones.
         let full = self.names.len() >= MOST_TYPES - 1;
         let number = match number {
             Some(number) if !full || (number as usize) < self.counts.len() => Some(number),
@@ -141,13 +141,13 @@ pub struct ErrorTracker<I> {
     line: LineBuffer,
 }
 
-/// The errors of earlier processes. They are read when someone asks for errors: a new one must reach the disk
-/// before a long file has been read.
+/// The errors of earlier processes. They are read when errors are queried, and not before: a new error must reach
+/// the disk without waiting for a long file to be read.
 struct Earlier<I> {
     lines: Ranges<I>,
     counts: Counts,
     recent: Recent,
-    /// False once the counts were set to nothing.
+    /// False after the counts were reset.
     is_counted: bool,
 }
 
@@ -172,9 +172,9 @@ impl<I: Imports> ErrorTracker<I> {
         })
     }
 
-    /// Do a piece of what [`summary`](Self::summary) and [`recent`](Self::recent) take: read about `budget`
-    /// bytes of what was in the file before. True when nothing is left to be read. After an error it can be
-    /// tried again.
+    /// Do a part of the work for [`summary`](Self::summary) and [`recent`](Self::recent): read about `budget`
+    /// bytes of what was in the file before. True when nothing is left to read. After an error it can be called
+    /// again.
     pub fn advance(&mut self, mut budget: u64) -> Result<bool> {
         let Some(Earlier { lines, counts, recent, is_counted }) = &mut self.earlier else {
             return Ok(true);
@@ -186,7 +186,7 @@ impl<I: Imports> ErrorTracker<I> {
             }
         })?;
         if at_end {
-            // What this tracker logged comes after it.
+            // The errors that this tracker logged come after those.
             if *is_counted {
                 let own = std::mem::replace(&mut self.counts, std::mem::take(counts));
                 own.iter().for_each(|(error_type, count)| self.counts.add(error_type, count));

@@ -7,7 +7,7 @@
 //! # The error
 //!
 //! A bucket holds the numbers from `low` to `high`, where `high − low` is 1/64 of a power of two that is at
-//! most `low`. The number that stands for them, 2·low·high / (low + high), differs from each of them by at most
+//! most `low`. The number that represents them, 2·low·high / (low + high), differs from each of them by at most
 //! (high − low) / (high + low) ≤ 1/129 of it. That is 0.78 %; with the rounding of the division it stays below
 //! [`ERROR`]. It does not depend on the order of the samples nor on how partial results are merged, since a
 //! sample's bucket depends on nothing but the sample.
@@ -68,7 +68,7 @@ enum Samples {
     /// is taken at the first sample, and none for those that follow.
     Retained(Vec<f64>, Histogram),
     Counted(Histogram),
-    /// They lay in more powers of two than the stream's share allows.
+    /// The samples are in more powers of two than the stream's share allows.
     TooWide,
 }
 
@@ -84,7 +84,7 @@ impl Percentiles {
         Self { share, samples: Samples::default() }
     }
 
-    /// Take in a finite sample.
+    /// Add a finite sample.
     #[inline]
     pub(crate) fn add(&mut self, sample: f64) {
         match &mut self.samples {
@@ -110,7 +110,7 @@ impl Percentiles {
         }
     }
 
-    /// Take in the samples of another stream.
+    /// Add the samples of another stream.
     pub(crate) fn merge(&mut self, other: &Self) {
         match &other.samples {
             Samples::Retained(samples, _) => samples.iter().for_each(|sample| self.add(*sample)),
@@ -126,7 +126,7 @@ impl Percentiles {
         }
     }
 
-    /// Keep to another share from now on.
+    /// Set another share, which applies from now on.
     pub(crate) fn set_share(&mut self, share: Share) {
         self.share = share;
         match &mut self.samples {
@@ -186,7 +186,7 @@ impl Percentiles {
         }
     }
 
-    /// The same, read back; none if no stream has such parts.
+    /// Percentiles from what an index stored; none if no stream can have such parts.
     pub(crate) fn from_parts(parts: Parts) -> Option<Self> {
         let samples = match parts {
             Parts::Samples(samples) => {
@@ -220,14 +220,14 @@ pub(crate) enum Parts {
     TooWide,
 }
 
-/// The bits of an f64's mantissa, and those of it that tell the bucket in its power of two.
+/// The bits of an f64's mantissa, and those of them that select the bucket within a power of two.
 const MANTISSA: u32 = f64::MANTISSA_DIGITS - 1;
 const PART: u32 = PARTS.ilog2();
 
 /// Subnormal numbers lie in this many powers of two below the smallest normal one.
 const SUBNORMAL: i32 = MANTISSA as i32;
 
-/// What lowers a number by as many powers of two.
+/// The factor that lowers a number by as many powers of two.
 const LOWERED: f64 = 1.0 / (1_u64 << SUBNORMAL) as f64;
 
 /// The highest bucket. 0 is that of zero alone, and the negative numbers have the negative ones.
@@ -251,7 +251,7 @@ fn bucket(sample: f64) -> i32 {
     if sample < 0.0 { -bucket } else { bucket }
 }
 
-/// The number that stands for a bucket's.
+/// The number that represents a bucket.
 fn middle(bucket: i32) -> f64 {
     if bucket == 0 {
         return 0.0;
@@ -340,7 +340,7 @@ impl Histogram {
         self.place(bucket, most).map(|at| self.count(at, bucket, count)).is_some()
     }
 
-    /// Where the counts of a bucket's power of two are; none if it is one more than `most`.
+    /// Where the counts of a bucket's power of two are; none if it would be one more than `most`.
     fn place(&mut self, bucket: i32, most: usize) -> Option<usize> {
         let (octave, _) = split(bucket);
         match self.octaves.binary_search_by_key(&octave, |(octave, _)| *octave) {
@@ -376,7 +376,7 @@ impl Histogram {
         self.octaves.iter().flat_map(move |(octave, at)| {
             let counts = &self.counts[usize::from(*at)];
             (0..PARTS).filter_map(move |part| {
-                // Of negative numbers the larger magnitudes come first.
+                // The negative numbers of larger magnitude come first.
                 let part = if *octave < 0 { PARTS - 1 - part } else { part };
                 let bucket = join(*octave, part);
                 let carried = self.carried.get(&bucket).copied().unwrap_or(0);
@@ -386,7 +386,7 @@ impl Histogram {
         })
     }
 
-    /// The number that stands for the sample of this rank.
+    /// The number that represents the sample of this rank.
     fn at(&self, rank: u64) -> f64 {
         let mut seen = 0;
         let bucket = self.buckets().find(|(_, count)| {

@@ -118,7 +118,7 @@ impl<I: Imports> PerformanceReader<I> {
         let Self { lines, timings, peaks, at_end } = self;
         *at_end = lines.each(&mut budget, &mut |line| match line.read(read_line) {
             Ok(ParsedLine { record: Some(Line::Timing { name, seconds }), .. }) => {
-                // The call that logged one name too many returned the error.
+                // The call that logged a name above the limit returned the error.
                 let _ = timings.add(&name, seconds);
             }
             Ok(ParsedLine {
@@ -148,7 +148,8 @@ pub struct PerformanceLogger<I> {
     imports: I,
     log: RotatingLog<I>,
     timings: Timings,
-    /// What was there before, until it is read: before this logger appends, as it may rotate the file.
+    /// The earlier content of the file, until it is read. It is read before this logger appends, since that may
+    /// rotate the file.
     earlier: Option<PerformanceReader<I>>,
     timestamps: Timestamps,
     line: LineBuffer,
@@ -395,7 +396,7 @@ fn write_members(line: &mut LineBuffer, members: &[(&str, u64)]) {
     }
 }
 
-/// What is known of an operation.
+/// The statistics of an operation.
 fn summary(name: &str, statistics: &Statistics) -> Timing {
     let figures = statistics.summary();
     Timing {

@@ -13,8 +13,8 @@ const MARK: &str = "\u{1}model-foundry:";
 const NON_FINITE: [(&str, f64); 3] =
     [("-Infinity", f64::NEG_INFINITY), ("Infinity", f64::INFINITY), ("NaN", f64::NAN)];
 
-/// Parse one record: the metrics of a step, the summary of an epoch, a message, or an error, told apart by their
-/// keys. NaN, Infinity and -Infinity are read as numbers.
+/// Parse one record: the metrics of a step, the summary of an epoch, a message, or an error. The keys decide which
+/// it is. NaN, Infinity and -Infinity are read as numbers.
 ///
 /// # Errors
 ///

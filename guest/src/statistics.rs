@@ -1,14 +1,14 @@
-//! Streaming statistics: one pass, bounded memory, never a re-read.
+//! Streaming statistics, in one pass and bounded memory.
 //!
 //! Mean and variance are Welford's (B. P. Welford, "Note on a method for calculating corrected sums of
-//! squares and products", Technometrics 4, 1962), merged as Chan, Golub and LeVeque merge partial results
-//! (Stanford STAN-CS-79-773, 1979). [`Percentiles`] says how percentiles are found.
+//! squares and products", Technometrics 4, 1962). Partial results are merged by the formula of Chan, Golub and LeVeque
+//! (Stanford STAN-CS-79-773, 1979). See [`Percentiles`] for percentiles.
 
 use std::ops::{Deref, DerefMut};
 
 use crate::percentiles::{Percentiles, Share};
 
-/// Statistics of a stream of numbers. Those that are not finite are counted and otherwise left out.
+/// Statistics of a stream of numbers. Numbers that are not finite are counted, and are not part of the rest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Statistics {
     /// Finite samples.
@@ -54,7 +54,7 @@ impl Default for Statistics {
 }
 
 impl Statistics {
-    /// Take a sample in. `step` is remembered if it is the first that is not finite.
+    /// Add a sample. `step` is recorded if the sample is the first that is not finite.
     pub fn add(&mut self, step: u64, sample: f64) {
         if !sample.is_finite() {
             self.first_non_finite_step.get_or_insert(step);
@@ -77,7 +77,7 @@ impl Statistics {
         self.percentiles.add(sample);
     }
 
-    /// Take in what another stream saw after this one.
+    /// Merge the statistics of later samples.
     pub fn merge(&mut self, later: &Self) {
         if later.count > 0 {
             let (own, other) = (self.count as f64, later.count as f64);
@@ -96,8 +96,8 @@ impl Statistics {
         self.first_non_finite_step = self.first_non_finite_step.or(later.first_non_finite_step);
     }
 
-    /// Not `f64::min` and `f64::max`: which zero they take of −0 and +0 differs between processors, and the
-    /// bytes must not.
+    /// Not `f64::min` and `f64::max`: whether they return −0 or +0 differs between processors, and the output
+    /// must not.
     fn note_extremes(&mut self, low: f64, high: f64) {
         if low < self.min {
             self.min = low;
@@ -147,7 +147,7 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    /// One stream more; the shares of the others may become smaller.
+    /// Add a stream; the shares of the others may become smaller.
     pub(crate) fn push(&mut self, mut statistics: Statistics) {
         let share = Share::of(self.all.len() + 1);
         if share != self.share {

@@ -13,7 +13,7 @@ use crate::{Error, Result};
 /// The largest record, in bytes of its line.
 pub const LARGEST_RECORD: usize = 16 << 20;
 
-/// The most room that a logger keeps for its next line, in bytes.
+/// How much memory a logger keeps for its next line, at most, in bytes.
 pub(crate) const LARGEST_KEPT: usize = 64 << 10;
 
 /// A field of the base context, encoded once: `"name":value`.
@@ -27,7 +27,7 @@ struct Encoded {
 pub struct StructuredLogger<I> {
     log: RotatingLog<I>,
     name: String,
-    /// `","logger":"<name>","message":`, which stands in every record.
+    /// `","logger":"<name>","message":`, which every record contains.
     name_member: Fragment,
     file_level: Level,
     json: bool,
@@ -37,7 +37,7 @@ pub struct StructuredLogger<I> {
 }
 
 impl<I: Imports> StructuredLogger<I> {
-    /// A logger of this name, with this base context.
+    /// A logger with this name and this base context.
     pub fn new(imports: &I, name: &str, config: &LoggingConfig, context: Vec<Field>) -> Self {
         let mut name_member = LineBuffer::from("\",\"logger\":");
         json::write_string(&mut name_member, name);
@@ -84,7 +84,7 @@ impl<I: Imports> StructuredLogger<I> {
         } else {
             self.log.append(&line, level >= Level::Error)
         };
-        // Room that one huge record needed is not kept for the small ones.
+        // Free the memory that one huge record needed.
         line.clear_to(LARGEST_KEPT);
         self.line = line;
         kept
@@ -188,8 +188,8 @@ impl<I: Imports> StructuredLogger<I> {
         }
     }
 
-    /// `<timestamp> <level> <logger>: <message> name=value …`, on one line. The base context stands in
-    /// the file alone: on a console it would be the same on every line.
+    /// `<timestamp> <level> <logger>: <message> name=value …`, on one line. The base context is only in
+    /// the file: on a console it would be the same on every line.
     fn write_text<'a>(
         &mut self,
         line: &mut LineBuffer,
@@ -238,13 +238,13 @@ fn push_text_member(line: &mut LineBuffer, name: &str, value: ValueRef<'_>) {
     }
 }
 
-/// Whether a text can stand unquoted after `name=`.
+/// Whether a text needs no quotes after `name=`.
 fn is_plain(text: &str) -> bool {
     !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"')
 }
 
-/// Text with its control characters escaped: a record stays on its line, and a terminal is not steered by
-/// what is logged.
+/// Text with its control characters escaped, so that a record stays on its line and cannot send escape
+/// sequences to a terminal.
 fn push_one_line(line: &mut LineBuffer, text: &str) {
     for c in text.chars() {
         if c.is_control() { c.escape_default().for_each(|c| line.push(c)) } else { line.push(c) }

@@ -2,7 +2,7 @@
 
 /// The fields of a record or the metrics of a step: `fields! { step: 10, loss, "lr/encoder": 3e-4 }`.
 ///
-/// A name is an identifier or a string literal; an identifier without a value stands for the variable of that name. A
+/// A name is an identifier or a string literal; an identifier without a value means the variable of that name. A
 /// value is anything that converts into a [`Value`](crate::Value): numbers, text, booleans, options of these, and
 /// `serde_json::Value` for arrays and objects.
 ///

@@ -1,4 +1,4 @@
-//! Metrics: what is logged, what is known of it, and what is read back.
+//! Metrics: rows to log, their statistics, and rows and queries to read them back.
 
 #[cfg(feature = "wasmtime")]
 use wasmtime::component::{ComponentType, Lift, Lower};

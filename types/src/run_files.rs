@@ -56,7 +56,7 @@ pub fn part_name(file: &str, part: Part) -> String {
     name
 }
 
-/// The part of a run file that a name stands for, if any.
+/// The part of a run file that has this name, if any.
 pub fn part_of_name(file: &str, name: &str) -> Option<Part> {
     let (stem, ending) = split(file);
     let rest = name.strip_prefix(stem)?;

@@ -172,8 +172,8 @@ fn measure(folder: &Path, steps: u64) -> Result<Figures> {
     })
 }
 
-/// Two pieces of work by turns: the median time of one call of each, in nanoseconds.
-fn by_turns<W>(
+/// Alternates between two workloads. The median time of one call of each, in nanoseconds.
+fn alternate<W>(
     calls: u64,
     work: &mut W,
     one: fn(&mut W, u64) -> Result<()>,
@@ -200,7 +200,7 @@ fn median(times: &mut [f64]) -> f64 {
     times[times.len() / 2]
 }
 
-/// The median time of some rounds, what they return still there.
+/// The median time of some rounds, in milliseconds. Dropping what they return is not part of it.
 fn milliseconds<R>(rounds: u32, mut work: impl FnMut() -> Result<R>) -> Result<f64> {
     let mut times = Vec::new();
     for _ in 0..rounds {
@@ -213,60 +213,61 @@ fn milliseconds<R>(rounds: u32, mut work: impl FnMut() -> Result<R>) -> Result<f
 
 fn one_step(folder: &Path, name: &str, discard: bool) -> Result<(f64, f64)> {
     let mut steps = Steps::new(folder, name, discard)?;
-    by_turns(4_000, &mut steps, |steps, step| steps.component(step), Steps::native)
+    alternate(4_000, &mut steps, |steps, step| steps.component(step), Steps::native)
 }
 
 /// The background cost of a step, in batches.
 fn batches(folder: &Path) -> Result<(f64, f64)> {
     let mut batches = Batches::new(folder, false)?;
     let (one, other) =
-        by_turns(40, &mut batches, |batches, _| batches.component(), |b, _| b.native())?;
+        alternate(40, &mut batches, |batches, _| batches.component(), |b, _| b.native())?;
     Ok((one / BATCH as f64, other / BATCH as f64))
 }
 
-/// What it costs to look at the clock twice, in nanoseconds.
-fn looking() -> f64 {
+/// How long it takes to read the clock twice, in nanoseconds.
+fn clock_cost() -> f64 {
     let mut empty: Vec<f64> =
         (0..100_000).map(|_| black_box(Instant::now()).elapsed().as_nanos() as f64).collect();
     median(&mut empty)
 }
 
-/// What a call costs the training thread under `buffered`: the 50th and the 99.9th percentile.
+/// How long the training thread waits in a call under `buffered`, in nanoseconds: the 50th and the 99.9th
+/// percentile.
 fn enqueue(folder: &Path) -> Result<(f64, f64)> {
     const CALLS: usize = 100_000;
     let run = open(folder, "enqueue", config(Durability::Buffered))?;
     let columns = run.metrics().columns(&NAMES)?;
-    let looking = looking();
+    let clock_cost = clock_cost();
     let mut waits = Vec::with_capacity(CALLS);
     for step in 0..CALLS as u64 {
         let row = values(step);
         let start = Instant::now();
         columns.log(step, 0.0, &row)?;
         waits.push(start.elapsed().as_nanos() as f64);
-        // A training computes between steps.
+        // Trainers compute between steps.
         while start.elapsed() < Duration::from_micros(5) {
             std::hint::spin_loop();
         }
     }
     waits.sort_by(f64::total_cmp);
-    let at = |share: f64| (waits[(share * (CALLS - 1) as f64) as usize] - looking).max(0.0);
+    let at = |share: f64| (waits[(share * (CALLS - 1) as f64) as usize] - clock_cost).max(0.0);
     Ok((at(0.5), at(0.999)))
 }
 
-/// The share of its time that a loop of a thousand steps a second spends in logging them, in percent.
+/// The share of its time that a loop with a thousand steps per second spends in logging, in percent.
 fn training_loop(folder: &Path, durability: Durability) -> Result<f64> {
     const STEP: Duration = Duration::from_millis(1);
     const STEPS: u32 = 1_500;
     let run = open(folder, &format!("loop-{durability:?}"), config(durability))?;
     let columns = run.metrics().columns(&NAMES)?;
-    let looking = Duration::from_nanos(looking() as u64);
+    let clock_cost = Duration::from_nanos(clock_cost() as u64);
     let mut lost = Duration::ZERO;
     let start = Instant::now();
     for step in 0..STEPS {
         let row = values(step.into());
         let before = Instant::now();
         columns.log(step.into(), 0.0, &row)?;
-        lost += before.elapsed().saturating_sub(looking);
+        lost += before.elapsed().saturating_sub(clock_cost);
         while start.elapsed() < STEP * (step + 1) {
             std::hint::spin_loop();
         }
@@ -274,7 +275,7 @@ fn training_loop(folder: &Path, durability: Durability) -> Result<f64> {
     Ok(100.0 * lost.as_secs_f64() / start.elapsed().as_secs_f64())
 }
 
-/// The rows that 8 threads get kept in a second, by those of one.
+/// The rows that 8 threads log per second, divided by the rows of one thread.
 fn threads(folder: &Path) -> Result<f64> {
     const ROWS: u64 = 160_000;
     let time = |threads: u64, round: u64| {
@@ -291,16 +292,16 @@ fn threads(folder: &Path) -> Result<f64> {
 
 fn structured(folder: &Path) -> Result<(f64, f64)> {
     let mut records = Records::new(folder)?;
-    by_turns(2_000, &mut records, |records, step| records.component(step), Records::native)
+    alternate(2_000, &mut records, |records, step| records.component(step), Records::native)
 }
 
 fn disabled(folder: &Path) -> Result<f64> {
     let mut disabled = Disabled::new(folder)?;
-    let (one, _) = by_turns(200_000, &mut disabled, |disabled, _| disabled.log(), |_, _| Ok(()))?;
+    let (one, _) = alternate(200_000, &mut disabled, |disabled, _| disabled.log(), |_, _| Ok(()))?;
     Ok(one)
 }
 
-/// MB/s of reading everything, without an index.
+/// The speed of reading a whole file without an index, in MB/s.
 fn scan(long: &Long) -> Result<f64> {
     let mut rates = Vec::new();
     for _ in 0..3 {
@@ -319,7 +320,7 @@ fn start(folder: &Path) -> Result<f64> {
     process(&["show", &folder.join("small").display().to_string(), "--json"])
 }
 
-/// Milliseconds of a whole process of this program, its output discarded.
+/// How long a whole process of this program takes, in milliseconds. Its output is discarded.
 fn process(arguments: &[&str]) -> Result<f64> {
     let program = std::env::current_exe()?;
     milliseconds(11, || {

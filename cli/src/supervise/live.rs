@@ -1,4 +1,4 @@
-//! The one line that tells how a training goes, kept at the bottom of the terminal.
+//! The live line: a training's progress, at the bottom of the terminal.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -14,12 +14,12 @@ pub(crate) const REDRAW: Duration = Duration::from_millis(250);
 /// Over how long steps per second are measured.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// The line, or none where there is no terminal.
+/// The line; it is drawn only on a terminal.
 pub(crate) struct LiveLine {
     terminal: Option<Term>,
-    /// The line stands on the terminal, the cursor behind it.
+    /// The line is on the terminal, and the cursor is at its end.
     drawn: bool,
-    /// The command left its line unfinished: ours would be drawn into it.
+    /// The command's last line is unfinished: the live line would be drawn into it.
     mid_line: bool,
     started: Instant,
     step: Option<u64>,
@@ -48,7 +48,7 @@ impl LiveLine {
         self.step
     }
 
-    /// Let the command's output by.
+    /// Print the command's output. The live line is removed first.
     pub(crate) fn around<R>(&mut self, output: &[u8], print: impl FnOnce() -> R) -> R {
         self.clear();
         let result = print();
@@ -58,7 +58,7 @@ impl LiveLine {
         result
     }
 
-    /// Metrics of a step.
+    /// Update the line with a step's metrics.
     pub(crate) fn note(&mut self, step: u64, metrics: &[Field]) {
         self.step = Some(step);
         if self.terminal.is_some() {
@@ -69,12 +69,12 @@ impl LiveLine {
             }
         }
         let losses = metrics.iter().filter(|field| field.name.to_lowercase().contains("loss"));
-        // The plainest name is the training loss: `loss` before `val_loss` and `train/loss_scale`, also where
-        // they come in lines of their own.
+        // The shortest name is that of the training loss: `loss` rather than `val_loss` or `train/loss_scale`, which
+        // may also be printed on lines of their own.
         let loss = losses.min_by_key(|field| field.name.len());
-        let plainer =
+        let shorter =
             |name: &str| self.loss.as_ref().is_none_or(|(known, _)| name.len() <= known.len());
-        if let Some(Field { name, value }) = loss.filter(|field| plainer(&field.name)) {
+        if let Some(Field { name, value }) = loss.filter(|field| shorter(&field.name)) {
             self.loss = match value {
                 Value::Float(loss) => Some((name.clone(), *loss)),
                 Value::Integer(loss) => Some((name.clone(), *loss as f64)),
@@ -83,7 +83,7 @@ impl LiveLine {
         }
     }
 
-    /// A memory sample.
+    /// Update the line with a memory sample.
     pub(crate) fn note_memory(&mut self, sample: &MemorySample) {
         let mut memory = Vec::new();
         if let Ok(cpu) = &sample.cpu {
@@ -96,7 +96,7 @@ impl LiveLine {
         self.memory = (!memory.is_empty()).then(|| memory.join(", "));
     }
 
-    /// Draw the line as it stands now.
+    /// Draw the line with its present content.
     pub(crate) fn redraw(&mut self) {
         if self.mid_line || self.terminal.is_none() {
             return;
@@ -116,23 +116,23 @@ impl LiveLine {
             }
         }
         parts.extend(self.memory.clone());
-        parts.push(super::super::terminal::duration(self.started.elapsed()));
+        parts.push(crate::terminal::duration(self.started.elapsed()));
         let line = parts.join(" · ");
         self.clear();
         if let Some(terminal) = &self.terminal {
-            // A line that wraps could not be taken away again.
+            // A line that wraps could not be removed.
             let width = usize::from(terminal.size().1).saturating_sub(1);
             let line = truncate_str(&line, width, "…");
             self.drawn = measure_text_width(&line) > 0 && terminal.write_str(&line).is_ok();
         }
     }
 
-    /// Take the line away.
+    /// Remove the line.
     pub(crate) fn clear(&mut self) {
         if std::mem::take(&mut self.drawn)
             && let Some(terminal) = &self.terminal
         {
-            // A terminal that is gone needs no clearing.
+            // If the terminal is gone there is nothing to clear.
             let _ = terminal.clear_line();
         }
     }

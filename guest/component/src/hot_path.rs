@@ -11,7 +11,7 @@ use crate::bindings::exports::model_foundry::logging::metrics::MetricsLoggerBorr
 use crate::bindings::exports::model_foundry::logging::structured::StructuredLoggerBorrow;
 use crate::{Component, Host};
 
-/// A logger by its id, with what else the id stands for.
+/// A logger by its id, with what else the id means.
 type Slot<L, T> = (Weak<RefCell<L>>, T);
 
 thread_local! {
@@ -27,7 +27,7 @@ thread_local! {
 
 /// Loggers by id.
 pub(crate) trait Slots<L, T> {
-    /// The id of a logger and what else the id stands for. The slot of a logger that was dropped is reused.
+    /// The id of a logger and what else the id means. The slot of a logger that was dropped is reused.
     fn put(&mut self, logger: &Rc<RefCell<L>>, value: T) -> u32;
 }
 

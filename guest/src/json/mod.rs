@@ -4,4 +4,4 @@ mod read;
 mod write;
 
 pub use read::{Object, Problem, Reader, Token, unescape};
-pub use write::{non_finite_name, write_float, write_integer, write_string, write_value};
+pub use write::{is_plain, non_finite_name, write_float, write_integer, write_string, write_value};

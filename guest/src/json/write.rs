@@ -18,7 +18,7 @@ const PLAIN: [bool; 256] = {
 
 /// Whether all bytes may appear unescaped in a JSON string. Almost every name and message needs no escapes,
 /// so this tests eight bytes at a time.
-fn is_plain(bytes: &[u8]) -> bool {
+pub fn is_plain(bytes: &[u8]) -> bool {
     /// A word of eight equal bytes.
     const fn eight(byte: u8) -> u64 {
         u64::from_ne_bytes([byte; 8])

@@ -41,7 +41,7 @@ impl Attempts {
         }
     }
 
-    /// Add what is known of an attempt.
+    /// Add an attempt's lowest step and lowest epoch.
     pub(super) fn put(&mut self, attempt: u32, step: Option<u64>, epoch: Option<f64>) {
         self.starts.push(Start { attempt, step, epoch });
         self.starts.sort_by_key(|start| start.attempt);
@@ -52,7 +52,7 @@ impl Attempts {
         self.starts.iter().map(|start| (start.attempt, start.step, start.epoch)).collect()
     }
 
-    /// Merge what is known from another part of the file.
+    /// Merge the attempts of another part of the file.
     pub(super) fn merge(&mut self, other: &Self) {
         for theirs in &other.starts {
             match self.starts.iter_mut().find(|own| own.attempt == theirs.attempt) {

@@ -18,15 +18,15 @@ pub struct EntryKey {
     pub attempt: u32,
 }
 
-/// A line of metrics.jsonl: a step's metrics or an epoch's summary. The parts stand in the line as they
-/// were written.
+/// A line of metrics.jsonl: a step's metrics or an epoch's summary. The parts are slices of
+/// the line, escapes included.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Entry<'a> {
     /// RFC 3339.
     pub timestamp: &'a str,
     /// What it is about.
     pub key: EntryKey,
-    /// The trainer did not print the step.
+    /// Whether the step was inferred: the trainer did not print it.
     pub step_inferred: bool,
     metrics: &'a str,
     non_finite: Option<&'a str>,
@@ -43,9 +43,9 @@ impl Deref for Entry<'_> {
 /// A number of an entry.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Number {
-    /// As it is written.
+    /// A finite number.
     Finite(f64),
-    /// As `non_finite` tells.
+    /// NaN or an infinity, from the line's `non_finite`.
     NonFinite(f64),
 }
 
@@ -60,13 +60,14 @@ impl<'a> Entry<'a> {
             match (key, value) {
                 ("timestamp", Token::Text(text)) => entry.timestamp = text,
                 ("step", Token::Number(text)) => {
-                    entry_key.step = Some(text.parse().map_err(|_| "the step is no whole number")?);
+                    entry_key.step =
+                        Some(text.parse().map_err(|_| "the step must be a non-negative integer")?);
                 }
                 ("epoch", Token::Number(text)) => entry_key.epoch = text.parse().ok(),
                 ("epoch", Token::Null) => {}
                 ("attempt", Token::Number(text)) => {
                     entry_key.attempt =
-                        text.parse().map_err(|_| "the attempt is no whole number")?;
+                        text.parse().map_err(|_| "the attempt must be a positive integer")?;
                 }
                 ("step_inferred", Token::Boolean(inferred)) => entry.step_inferred = inferred,
                 ("metrics", Token::Object(text)) => metrics = Some(text),
@@ -87,15 +88,15 @@ impl<'a> Entry<'a> {
         Ok(entry)
     }
 
-    /// Each number among the metrics or in the summary, with its name as it is written (escapes and
-    /// all). Null that stands for NaN or an infinity is that; other null, text and nested values are no
-    /// numbers.
+    /// Pass each number among the metrics or in the summary to the callback, with its name as written, escapes
+    /// included. A null for which `non_finite` has the value is NaN or an infinity. Any other null, text and
+    /// nested values are skipped.
     pub fn numbers(&self, each: &mut dyn FnMut(&'a str, Number)) -> Result<(), Problem> {
         let mut object = Reader::object(self.metrics)?;
         while let Some((name, value)) = object.next()? {
             match value {
                 Token::Number(text) => {
-                    let value = text.parse().map_err(|_| "a bad number")?;
+                    let value = text.parse().map_err(|_| "a number is not valid")?;
                     each(name, Number::Finite(value));
                 }
                 Token::Null => {
@@ -120,7 +121,7 @@ impl<'a> Entry<'a> {
                 Token::Number(text) => match text.parse() {
                     Ok(integer) => Value::Integer(integer),
                     Err(_) if text.contains(['.', 'e', 'E']) => {
-                        Value::Float(text.parse().map_err(|_| "a bad number")?)
+                        Value::Float(text.parse().map_err(|_| "a number is not valid")?)
                     }
                     // An integer beyond 64 bits keeps its digits.
                     Err(_) => Value::Json(text.to_owned()),

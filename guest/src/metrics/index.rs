@@ -42,7 +42,7 @@ pub(super) struct Segment {
     pub(super) steps: (u64, u64),
 }
 
-/// What is known of the start of a file.
+/// What the index has of the part of the file that it covers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Index {
     /// How many bytes of the file it covers: whole lines.

@@ -51,7 +51,7 @@ impl MetricStatistics {
     ) -> Result<(), Problem> {
         let Some(step) = entry.step else { return Ok(()) };
         let mut place = 0;
-        entry.numbers(&mut |raw, id| {
+        entry.numbers(&mut |raw, number| {
             let known = self.order.get(place).copied();
             let known = known.filter(|&known| self.names.name(known) == raw);
             let known = match known {
@@ -65,7 +65,7 @@ impl MetricStatistics {
                 None => self.order.push(known),
             }
             place += 1;
-            let value = match id {
+            let value = match number {
                 Number::Finite(value) | Number::NonFinite(value) => value,
             };
             self.add(known, step, value);

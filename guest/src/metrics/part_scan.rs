@@ -17,7 +17,7 @@ const WORTH_SAVING: u64 = 4 << 20;
 /// How much is read between two writes of the index while a pass goes on.
 const SAVED_EVERY: u64 = 256 << 20;
 
-/// What is known of a part of metrics.jsonl up to `size`.
+/// The index of a part of metrics.jsonl up to `size`, as far as it has been read.
 pub(super) struct PartScan<I> {
     imports: I,
     pub(super) part: Part,

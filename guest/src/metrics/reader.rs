@@ -25,17 +25,17 @@ fn selects(query: &Query, entry: &EntryKey) -> bool {
     }
 }
 
-/// A metric's samples in equal shares.
+/// A metric's samples in buckets of equal size.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricBuckets {
     /// The metric.
     pub name: String,
-    /// The shares, oldest first.
+    /// The buckets, oldest first.
     pub buckets: Vec<Bucket>,
 }
 
 impl MetricBuckets {
-    /// The means of the shares that have finite samples.
+    /// The means of the buckets that have finite samples.
     pub fn series(&self) -> Series {
         let points = self.buckets.iter().filter_map(Bucket::mean).collect();
         Series { name: self.name.clone(), points }

@@ -1,15 +1,16 @@
 //! Lines of steps as this program writes them, read in one pass.
 //!
-//! Surveying a long file is a matter of how fast its lines are read. Nearly all of them have the members that
-//! the logger writes, in its order and without white space, and the metrics of the line before; such a line
-//! is read here from its first byte to its last, with no slice looked at twice. Any other (a summary, a
-//! metric that is no number or not finite, an escape in a name, damage) is left to [`Entry::read`], which
-//! reads whatever is JSON and says what is wrong with the rest.
+//! How long it takes to scan a file depends on how fast its lines are read. Nearly all lines have the members
+//! that the logger writes, in its order and without white space, and the same metrics as the line before. Such a
+//! line is read here in one pass from its first byte to its last. All other lines (a summary, a metric that is
+//! not a finite number, an escape in a name, damage) are left to [`Entry::read`], which reads any JSON and reports
+//! what is wrong with a line.
 //!
 //! [`Entry::read`]: super::entry::Entry::read
 
 use super::entry::EntryKey;
 use super::metric_statistics::MetricStatistics;
+use crate::json::is_plain;
 use crate::lines::Line;
 
 /// Reads lines, and remembers the names of the metrics.
@@ -17,26 +18,26 @@ use crate::lines::Line;
 pub(super) struct Scanner {
     /// The values of the latest line that was read.
     values: Vec<f64>,
-    /// The metrics of the latest lines, in their order: a line's values are those of as many from the first.
+    /// The metrics of the latest lines, in their order. The values of a line belong to the first of these.
     metrics: Vec<Metric>,
 }
 
 struct Metric {
-    /// What stands before a value: `"name":`.
+    /// The text before a value: `"name":`.
     key: Vec<u8>,
     name: String,
-    /// Its id among the metrics, once it has been counted there: a line that is not counted names nothing.
-    number: Option<u32>,
+    /// Its id in the statistics. None until a sample is counted: a line that is not counted adds no metric.
+    id: Option<u32>,
 }
 
 impl Scanner {
-    /// Read a line; none if it is of another shape.
+    /// Read a line; none if it has another shape.
     pub(super) fn read(&mut self, line: &Line<'_>) -> Option<EntryKey> {
         if line.torn { None } else { self.read_whole(line.bytes) }
     }
 
-    /// Count the metrics of the line that was read last, whose key it is, and show each one's number, step
-    /// and sample. All lines are counted in the same statistics.
+    /// Add the values of the line that was read last, and has this key, to the statistics, and pass each metric's
+    /// id, the step and the value to `sample`. The statistics must be the same in every call.
     pub(super) fn count(
         &mut self,
         all_statistics: &mut MetricStatistics,
@@ -45,21 +46,20 @@ impl Scanner {
     ) {
         let Some(step) = entry_key.step else { return };
         for (metric, &value) in self.metrics.iter_mut().zip(&self.values) {
-            if metric.number.is_none() {
-                metric.number = all_statistics.metric_id(&metric.name);
+            if metric.id.is_none() {
+                metric.id = all_statistics.metric_id(&metric.name);
             }
-            // Of metrics that are too many there are no statistics.
-            let Some(number) = metric.number else { continue };
-            all_statistics.add(number, step, value);
-            sample(number, step, value);
+            // Metrics above the limit have no statistics.
+            let Some(id) = metric.id else { continue };
+            all_statistics.add(id, step, value);
+            sample(id, step, value);
         }
     }
 
     fn read_whole(&mut self, line: &[u8]) -> Option<EntryKey> {
         let mut rest = line.strip_prefix(b"{\"timestamp\":\"")?;
         let timestamp = rest.split_off(..crate::timestamp::LENGTH)?;
-        let is_of_time = |byte: &u8| matches!(byte, b'0'..=b':' | b'-' | b'T' | b'.' | b'Z');
-        if !timestamp.iter().all(is_of_time) {
+        if !timestamp.is_ascii() || !is_plain(timestamp) {
             return None;
         }
         rest = rest.strip_prefix(b"\",\"step\":")?;
@@ -95,7 +95,8 @@ impl Scanner {
     fn read_key(&mut self, rest: &mut &[u8]) -> Option<()> {
         let place = self.values.len();
         if let Some(metric) = self.metrics.get(place)
-            && let Some(after) = rest.strip_prefix(&*metric.key)
+            && let Some((start, after)) = rest.split_at_checked(metric.key.len())
+            && is_equal(start, &metric.key)
         {
             *rest = after;
             return Some(());
@@ -107,13 +108,28 @@ impl Scanner {
         let name = std::str::from_utf8(name).ok()?.to_owned();
         let key = rest[..rest.len() - after.len()].to_vec();
         self.metrics.truncate(place);
-        self.metrics.push(Metric { key, name, number: None });
+        self.metrics.push(Metric { key, name, id: None });
         *rest = after;
         Some(())
     }
 }
 
-/// A whole number without a sign.
+/// Whether texts of the same length are equal. In WebAssembly a comparison of slices is a call that compares byte
+/// by byte; this compares eight bytes at a time.
+fn is_equal(one: &[u8], other: &[u8]) -> bool {
+    let word = |bytes: &[u8; 8]| u64::from_ne_bytes(*bytes);
+    match (one.last_chunk(), other.last_chunk()) {
+        (Some(last), Some(other_last)) => {
+            let (words, _) = one.as_chunks();
+            let (other_words, _) = other.as_chunks();
+            word(last) == word(other_last)
+                && words.iter().zip(other_words).all(|(one, other)| word(one) == word(other))
+        }
+        _ => one.iter().eq(other),
+    }
+}
+
+/// Reads a non-negative integer.
 fn whole(rest: &mut &[u8]) -> Option<u64> {
     let mut number = 0_u64;
     let mut length = 0;
@@ -127,18 +143,18 @@ fn whole(rest: &mut &[u8]) -> Option<u64> {
     (length > 0 && !leads_with_zero).then_some(number)
 }
 
-/// A number as JSON has it.
+/// Reads a number in JSON's grammar.
 ///
-/// Where its digits make a whole number that a float holds, and its power of ten is one as well, one
-/// multiplication or division rounds once and right (W. D. Clinger, "How to read floating point numbers
-/// accurately", 1990). The standard library reads the others.
+/// If its digits are an integer that an f64 represents exactly, and so is its power of ten, then one multiplication
+/// or division rounds once, and therefore correctly (W. D. Clinger, "How to read floating point numbers
+/// accurately", 1990). The standard library parses the others.
 fn number(rest: &mut &[u8]) -> Option<f64> {
-    /// The powers of ten that a float holds.
+    /// The powers of ten that an f64 represents exactly.
     const POWERS: [f64; 23] = [
         1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
         1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
     ];
-    /// Below it every whole number is one.
+    /// An f64 represents every integer up to this one.
     const EXACT: u64 = 1 << 53;
     let text = *rest;
     let is_negative = text.first() == Some(&b'-');
@@ -147,7 +163,7 @@ fn number(rest: &mut &[u8]) -> Option<f64> {
     let mut read_digits = |mut at: usize| {
         while let Some(digit) = text.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|d| *d < 10)
         {
-            // More than 19 digits are not looked at.
+            // With more than 19 digits this may wrap around; the value is not used then.
             digits = digits.wrapping_mul(10).wrapping_add(digit.into());
             at += 1;
         }
@@ -158,37 +174,37 @@ fn number(rest: &mut &[u8]) -> Option<f64> {
     if whole == 0 || (whole > 1 && text[start] == b'0') {
         return None;
     }
-    let mut behind_point = 0;
+    let mut after_point = 0;
     if text.get(at) == Some(&b'.') {
         let point = at + 1;
         at = read_digits(point);
-        behind_point = at - point;
-        if behind_point == 0 {
+        after_point = at - point;
+        if after_point == 0 {
             return None;
         }
     }
-    let mut power = -(behind_point as i64);
+    let mut power = -(after_point as i64);
     if let Some(b'e' | b'E') = text.get(at) {
         at += 1;
         let is_small = text.get(at) == Some(&b'-');
         at += usize::from(is_small || text.get(at) == Some(&b'+'));
         let mut exponent = &text[at..];
         let before = exponent.len();
-        // Leading zeros are allowed here, and not worth a path of their own.
+        // An exponent may have leading zeros, which `whole` does not accept.
         let magnitude = i64::try_from(whole_digits(&mut exponent)?).ok()?;
         at += before - exponent.len();
         power += if is_small { -magnitude } else { magnitude };
     }
     *rest = &text[at..];
     let factor = POWERS.get(power.unsigned_abs() as usize);
-    if let Some(factor) = factor.filter(|_| digits <= EXACT && whole + behind_point <= 19) {
+    if let Some(factor) = factor.filter(|_| digits <= EXACT && whole + after_point <= 19) {
         let magnitude = if power < 0 { digits as f64 / factor } else { digits as f64 * factor };
         return Some(if is_negative { -magnitude } else { magnitude });
     }
     std::str::from_utf8(&text[..at]).ok()?.parse().ok()
 }
 
-/// Digits, at least one.
+/// Reads digits, at least one.
 fn whole_digits(rest: &mut &[u8]) -> Option<u64> {
     let length = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let digits = rest.split_off(..length)?;

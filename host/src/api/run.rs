@@ -21,7 +21,7 @@ use crate::recording::queue::Queue;
 use crate::services::files::{RepairedTail, StorageTally};
 use crate::{Error, Result};
 
-/// The variable by which `model-foundry run` tells a library in its command which run folder to join.
+/// The environment variable with the run folder that a library in the command of `model-foundry run` joins.
 pub const RUN_DIR_VARIABLE: &str = "MODEL_FOUNDRY_RUN_DIR";
 
 /// A run that is being logged. Clones are the same run; threads may share it.

@@ -59,7 +59,7 @@ pub struct Host {
     pub extra: Map<String, Value>,
 }
 
-/// How an attempt stands.
+/// An attempt's status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -100,7 +100,7 @@ pub struct Attempt {
     /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end: Option<String>,
-    /// How it stands.
+    /// Its status.
     pub status: Status,
     /// The exit code of the command, under `model-foundry run`.
     #[serde(skip_serializing_if = "Option::is_none")]

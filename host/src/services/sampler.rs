@@ -10,7 +10,7 @@ use crate::services::system::{MachineMemory, descendants};
 /// What takes samples.
 pub(crate) struct Sampler {
     gpu: Gpu,
-    /// The devices that this process may use; none where the driver did not tell.
+    /// The devices that this process may use; none if the driver did not report them.
     seen: Option<Vec<String>>,
     memory: MachineMemory,
 }
@@ -32,7 +32,7 @@ impl Sampler {
     }
 
     /// The same for a process that was forked from one whose devices are known: the driver is not asked
-    /// before somebody wants a sample.
+    /// before a sample is needed.
     pub(crate) fn inherited(nvml: Option<PathBuf>, seen: Option<Vec<String>>) -> Self {
         Self { gpu: Gpu::new(nvml), seen, memory: MachineMemory::default() }
     }

@@ -250,7 +250,7 @@ impl Files {
 
     /// A part's size in bytes; 0 where there is none.
     pub(crate) fn size(&mut self, file: FileId, part: Part) -> Result<u64, StorageError> {
-        // The name may stand for another file by now.
+        // The name may belong to another file by now.
         self.reading = None;
         let name = file.part(part);
         match self.dir().and_then(|dir| dir.metadata(&name)) {

@@ -1,4 +1,4 @@
-//! NVML's errors: whether a session or a device can still be used, and what to tell the user.
+//! NVML's errors: whether a session or a device can still be used, and the message for the user.
 
 use nvml_wrapper::error::NvmlError;
 
