@@ -67,18 +67,29 @@ pub(crate) struct Selection {
 }
 
 impl Selection {
-    pub(crate) fn query(&self, summaries: bool) -> Query {
+    pub(crate) fn query(&self) -> Query {
         let (first_step, last_step) = self.steps.unwrap_or_default();
-        Query { first_step, last_step, summaries, all_attempts: self.attempts.all }
+        Query { first_step, last_step, ..self.attempts.query() }
     }
 }
 
-/// Whether a command reads the steps of earlier attempts too.
-#[derive(Args)]
+/// Which attempts a command reads.
+#[derive(Args, Default)]
 pub(crate) struct Attempts {
-    /// Include steps of earlier attempts that a later attempt repeated
+    /// Include what a later attempt logged again: the same metric at the same step
     #[arg(long = "all-attempts")]
     pub(crate) all: bool,
+
+    /// Only what attempt N logged, and all of it
+    #[arg(long, value_name = "N", conflicts_with = "all", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) attempt: Option<u32>,
+}
+
+impl Attempts {
+    pub(crate) fn query(&self) -> Query {
+        let Self { all: all_attempts, attempt } = *self;
+        Query { summaries: true, all_attempts, attempt, ..Query::default() }
+    }
 }
 
 /// Parse a range of steps.

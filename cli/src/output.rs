@@ -5,10 +5,10 @@ use std::path::Path;
 
 use anyhow::Result;
 use clap::Args;
-use model_foundry::{Damage, DamagedLine};
+use model_foundry::{Damage, DamagedLine, Omitted, ReadReport};
 use serde::Serialize;
 
-use crate::terminal::{NOTE, PLAIN};
+use crate::terminal::{NOTE, PLAIN, counted};
 
 /// The format of a command's answer.
 #[derive(Args)]
@@ -37,8 +37,29 @@ impl Output {
     }
 }
 
+/// Report on standard error what was left out of the metrics.
+pub(crate) fn report_left_out(folder: &Path, report: &ReadReport) {
+    if let Some(omitted) = omitted(&report.omitted) {
+        anstream::eprintln!("{NOTE}note:{PLAIN} {omitted}");
+    }
+    warn_of_damage(folder, &report.damage);
+}
+
+/// What was omitted, in words; none if nothing was.
+pub(crate) fn omitted(omitted: &Omitted) -> Option<String> {
+    let rows = (omitted.rows > 0).then(|| counted(omitted.rows, "row"));
+    let values = (omitted.values > 0).then(|| counted(omitted.values, "value"));
+    let what: Vec<String> = rows.into_iter().chain(values).collect();
+    (!what.is_empty()).then(|| {
+        format!(
+            "omitted {} that a later attempt logged again; show them with --all-attempts or --attempt N",
+            what.join(" and ")
+        )
+    })
+}
+
 /// Report on standard error which lines were skipped.
-pub(crate) fn warn_of_damage(folder: &Path, damage: &Damage) {
+fn warn_of_damage(folder: &Path, damage: &Damage) {
     let Some(DamagedLine { file, line, problem }) = &damage.first else { return };
     let others = match damage.lines {
         1 => String::new(),

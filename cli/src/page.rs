@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 use model_foundry::{
-    Damage, ErrorEntry, ErrorReport, Manifest, NamedStatistics, Peaks, Query, RunReader, Series,
-    Status, Timing, rfc3339,
+    ErrorEntry, ErrorReport, Manifest, NamedStatistics, Omitted, Peaks, ReadReport, RunReader,
+    Series, Status, Timing, rfc3339,
 };
 use serde::Serialize;
 
+use crate::arguments::Attempts;
 use crate::terminal::{
     BAD, FAINT, GOOD, NOTE, PLAIN, STRONG, bytes, count, counted, duration, number, one_line,
     percentile, plain, seconds, sparkline, table, table_text,
@@ -33,15 +34,15 @@ pub(crate) struct Page {
     memory: Peaks,
     errors: ErrorReport,
     damaged_lines: u64,
+    omitted: Omitted,
     #[serde(skip)]
-    damage: Damage,
+    report: ReadReport,
 }
 
 impl Page {
     /// Read what the page shows.
-    pub(crate) fn read(reader: &mut RunReader, all_attempts: bool) -> Result<Self> {
-        let query = Query { all_attempts, ..Query::default() };
-        let (metrics, series, damage) = reader.overview(query, CHART)?;
+    pub(crate) fn read(reader: &mut RunReader, attempts: &Attempts) -> Result<Self> {
+        let (metrics, series, report) = reader.overview(attempts.query(), CHART)?;
         let errors = reader.errors(5)?;
         let (timings, memory) = reader.performance()?;
         Ok(Self {
@@ -50,15 +51,16 @@ impl Page {
             series,
             timings,
             memory,
-            damaged_lines: damage.lines + errors.damaged_lines,
+            damaged_lines: report.damage.lines + errors.damaged_lines,
+            omitted: report.omitted,
             errors,
-            damage,
+            report,
         })
     }
 
-    /// The lines of metrics.jsonl that were skipped.
-    pub(crate) fn damage(&self) -> &Damage {
-        &self.damage
+    /// What was left out of the metrics.
+    pub(crate) fn report(&self) -> &ReadReport {
+        &self.report
     }
 
     /// Print it.
@@ -114,14 +116,17 @@ impl Page {
         writeln!(out)?;
         let header = ["metric", "count", "last", "mean", "min", "max", "std", "trend"];
         let mut rows = table(&header, &[0, 7]);
-        for NamedStatistics { name, statistics } in self.metrics.iter().take(MOST_METRICS) {
+        for metric in self.metrics.iter().take(MOST_METRICS) {
+            let statistics = &metric.statistics;
             let of_samples = |figure: f64| match statistics.count {
                 0 => "–".to_owned(),
                 _ => number(figure),
             };
-            let points = self.series.iter().find(|series| series.name == *name);
+            let points = self.series.iter().find(|series| {
+                series.name == metric.name && series.of_summaries == metric.of_summaries
+            });
             rows.add_row([
-                one_line(name, 40),
+                metric_name(metric, 40),
                 count(statistics.count),
                 of_samples(statistics.last),
                 of_samples(statistics.mean),
@@ -136,7 +141,8 @@ impl Page {
             let more = self.metrics.len() - MOST_METRICS;
             writeln!(out, "  {FAINT}and {more} more: `model-foundry stats`{PLAIN}")?;
         }
-        for NamedStatistics { name, statistics } in &self.metrics {
+        for metric in &self.metrics {
+            let statistics = &metric.statistics;
             let kinds = [
                 (statistics.nan, "NaN"),
                 (statistics.positive_infinity, "+∞"),
@@ -150,9 +156,10 @@ impl Page {
             if let Some(step) = statistics.first_non_finite_step {
                 writeln!(
                     out,
-                    "  {NOTE}not finite:{PLAIN} {} was {}, first at step {step}",
-                    one_line(name, 60),
-                    kinds.join(", ")
+                    "  {NOTE}not finite:{PLAIN} {} was {}, first at {} {step}",
+                    metric_name(metric, 60),
+                    kinds.join(", "),
+                    position(metric),
                 )?;
             }
         }
@@ -236,6 +243,17 @@ impl Page {
         }
         Ok(())
     }
+}
+
+/// A metric's name, of at most `width` columns. That of values in epoch summaries is marked.
+pub(crate) fn metric_name(metric: &NamedStatistics, width: usize) -> String {
+    let name = one_line(&metric.name, width);
+    if metric.of_summaries { format!("{name} (epochs)") } else { name }
+}
+
+/// What the position of a metric's sample is: a step, or the epoch of a summary.
+pub(crate) fn position(metric: &NamedStatistics) -> &'static str {
+    if metric.of_summaries { "epoch" } else { "step" }
 }
 
 /// When an error was logged.

@@ -17,7 +17,7 @@ type Checked = (RunFile, fn(&str) -> Result<(), Problem>);
 /// The files of JSON Lines.
 const CHECKED: [Checked; 4] = [
     (RunFile::MAIN_LOG, object),
-    (RunFile::METRICS, |line| Entry::read(line)?.numbers(&mut |_, _| {})),
+    (RunFile::METRICS, |line| Entry::read(line)?.members(&mut |_, _| {})),
     (RunFile::ERRORS, |line| read_entry(line).map(drop)),
     (RunFile::PERFORMANCE, object),
 ];

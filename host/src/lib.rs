@@ -106,7 +106,7 @@ pub use api::config::{ConfigReader, ExperimentConfig, Format, UnknownFormat};
 pub use api::errors::ErrorTracker;
 pub use api::metrics::{Columns, Epoch, MetricsLogger};
 pub use api::performance::{PerformanceLogger, TimedBlock};
-pub use api::reader::RunReader;
+pub use api::reader::{ReadReport, RunReader};
 pub use api::record_parser::RecordParser;
 pub use api::run::{ForkState, RUN_DIR_VARIABLE, Run, RunBuilder};
 pub use api::standalone::Standalone;
@@ -121,9 +121,9 @@ pub use folder::run_files::{Content, FileId, RUN_FILES, RunFile, Verified};
 pub use model_foundry_types::{
     Column, Damage, DamagedLine, Durability, ErrorEntry, ErrorRecord, ErrorReport, Event, Field,
     Finding, Finished, GpuDevice, GpuInventory, GpuPeak, Kind, Level, LoggingConfig, MemorySample,
-    MessageRecord, MetricsLine, NamedStatistics, Output, ParsedRecord, Part, Peaks, Query, Row,
-    Series, Statistics, StepRecord, StorageError, SummaryRecord, SystemMemory, Timing, Traceback,
-    TypeCount, UnknownLevel, Value, Violation, rfc3339,
+    MessageRecord, MetricsLine, NamedStatistics, Omitted, Output, ParsedRecord, Part, Peaks, Query,
+    Row, Series, Statistics, StepRecord, StorageError, SummaryRecord, SystemMemory, Timing,
+    Traceback, TypeCount, UnknownLevel, Value, Violation, rfc3339,
 };
 #[doc(hidden)]
 pub use process::termination::{listen_after_fork, not_ignored};

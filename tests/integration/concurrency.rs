@@ -88,8 +88,8 @@ fn concurrent_processes_share_a_run() -> Result<()> {
     drop(run);
     assert_eq!(experiment.manifest().attempts[0].status, Status::Completed);
     let mut reader = RunReader::open(experiment.folder())?;
-    let (statistics, damage) = reader.statistics(Query::default(), &["record".into()])?;
-    assert_eq!((statistics[0].statistics.count, damage.lines), (PROCESSES * RECORDS, 0));
+    let (statistics, report) = reader.statistics(Query::default(), &["record".into()])?;
+    assert_eq!((statistics[0].statistics.count, report.damage.lines), (PROCESSES * RECORDS, 0));
     assert_eq!(reader.errors(1)?.counts[0].count, PROCESSES * RECORDS / 10);
     Ok(())
 }

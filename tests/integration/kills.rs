@@ -80,14 +80,14 @@ fn count(found: &mut Found, what: &Value) {
 
 fn metrics_read(experiment: &Experiment) -> Result<(Found, u64)> {
     let mut found = Found::new();
-    let damage = RunReader::open(experiment.folder())?.history(EVERYTHING, &mut |block| {
+    let report = RunReader::open(experiment.folder())?.history(EVERYTHING, &mut |block| {
         for line in block.lines().filter(|line| !line.is_empty()) {
             let entry: Value = serde_json::from_str(line).expect("JSON");
             count(&mut found, &entry["metrics"]);
         }
         true
     })?;
-    Ok((found, damage.lines))
+    Ok((found, report.damage.lines))
 }
 
 /// The records of a log and of its rotated files, every line of which must be whole.

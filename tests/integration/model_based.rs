@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use anyhow::Result;
 use model_foundry::{Durability, LoggingConfig, Query, Run, RunReader, Status, fields};
-use model_foundry_tests::{Experiment, NO_EPOCH, without_wandb};
+use model_foundry_tests::{EVERYTHING, Experiment, NO_EPOCH, without_wandb};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
@@ -177,7 +177,7 @@ impl World {
         if !self.experiment.path("metrics.jsonl").exists() {
             return Ok(Vec::new());
         }
-        let query = Query { first_step: None, last_step: None, summaries: true, all_attempts };
+        let query = Query { all_attempts, ..EVERYTHING };
         let entries = RunReader::open(self.experiment.folder())?.entries(query)?;
         let number = |value: &Value| value.as_u64().expect("a number");
         let entry = |entry: &serde_json::Map<String, Value>| {
@@ -189,14 +189,14 @@ impl World {
     fn reads_what_it_must(&self) -> Result<()> {
         let all: Vec<_> = self.model.metrics.iter().map(|&(_, step, n)| (step, n)).collect();
         assert_eq!(self.entries(true)?, all);
-        // Without the entries that a later attempt repeats: those from its lowest step on.
+        // Without the entries whose step a later attempt logged again.
         let latest: Vec<_> = self
             .model
             .metrics
             .iter()
             .filter(|(attempt, step, _)| {
-                let later = self.model.metrics.iter().filter(|(other, ..)| other > attempt);
-                later.clone().all(|(_, lowest, _)| lowest > step)
+                let mut later = self.model.metrics.iter().filter(|(other, ..)| other > attempt);
+                later.all(|(_, other, _)| other != step)
             })
             .map(|&(_, step, number)| (step, number))
             .collect();

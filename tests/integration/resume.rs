@@ -95,13 +95,19 @@ fn steps_gone_over_again_count_as_the_latest_attempt_has_them() -> Result<()> {
     log_losses(&run, 5..=9)?;
 
     let third = 1.0 / 3.0;
-    let expected: Vec<_> = (1..=9).map(|step| (step, if step < 5 { 1.0 } else { third })).collect();
-    assert_eq!(losses(&experiment, LATEST)?, expected);
+    let expected: Vec<_> =
+        (1..=10).map(|step| (step, if (5..=9).contains(&step) { third } else { 1.0 })).collect();
+    let mut latest = losses(&experiment, LATEST)?;
+    latest.sort_by_key(|(step, _)| *step);
+    assert_eq!(latest, expected, "no later attempt has logged step 10 again");
     let loss = run.metrics().statistics("loss")?;
-    assert_eq!(loss.count, 9);
-    assert!((loss.mean - (4.0 + 5.0 / 3.0) / 9.0).abs() < 1e-12, "{loss:?}");
+    assert_eq!(loss.count, 10);
+    assert!((loss.mean - (5.0 + 5.0 / 3.0) / 10.0).abs() < 1e-12, "{loss:?}");
     let mut reader = RunReader::open(experiment.folder())?;
-    assert_eq!(reader.statistics(LATEST, &[])?.0[0].statistics.count, 9);
+    let (statistics, report) = reader.statistics(LATEST, &[])?;
+    assert_eq!((statistics[0].statistics.count, report.omitted.rows), (10, 7));
+    let second = Query { attempt: Some(2), ..LATEST };
+    assert_eq!(losses(&experiment, second)?, [(7, 0.5), (8, 0.5)]);
     let all = Query { all_attempts: true, ..LATEST };
     assert_eq!(losses(&experiment, all)?.len(), 17, "repeated steps stay in the file");
     assert_eq!(reader.statistics(all, &[])?.0[0].statistics.count, 17);

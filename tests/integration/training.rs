@@ -313,8 +313,8 @@ fn end_to_end_with_everything_enabled() -> Result<()> {
         }
 
         let mut reader = RunReader::open(experiment.folder())?;
-        let (statistics, damage) = reader.statistics(Query::default(), &[])?;
-        assert_eq!(damage.lines, 0);
+        let (statistics, report) = reader.statistics(Query::default(), &[])?;
+        assert_eq!(report.damage.lines, 0);
         let names: Vec<_> = statistics.iter().map(|metric| metric.name.as_str()).collect();
         assert_eq!(names, ["loss", "accuracy", "grad_norm", "learning_rate"]);
         assert!(statistics.iter().all(|metric| metric.statistics.count == STEPS));

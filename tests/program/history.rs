@@ -22,7 +22,10 @@ fn history_includes_both_ends() -> Result<()> {
     assert_eq!(rows("history --steps ..1")[1..], ["1 0.5 1 100"]);
     assert_eq!(rows("history --steps 3")[1..], ["3 0.5 0.33333 300"]);
     assert!(rows("history --steps 7..9")[1..].is_empty());
-    assert_eq!(rows("history").len(), 7);
+    let all = rows("history");
+    assert_eq!(all[0], "step epoch loss tokens val_loss");
+    assert_eq!(all.len(), 8);
+    assert_eq!(all.iter().filter(|row| *row == "summary 0.5 0.25").count(), 1, "{all:?}");
     Ok(())
 }
 

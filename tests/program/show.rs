@@ -19,9 +19,10 @@ fn show_tells_what_a_run_did() -> Result<()> {
     let expected = format!("tiny  completed in 0.0 s  {}\n", experiment.folder().display());
     assert!(head.starts_with(&(expected + "2025-01-02 03:04:05 UTC · ")), "{head}");
     insta::assert_snapshot!(rest, @r"
-      metric  count  last     mean  min  max      std  trend
-      loss        5   0.2  0.45667  0.2    1  0.32438  █▃▂▁▁
-      tokens      5   500      300  100  500   158.11  ▁▃▅▇█
+      metric             count  last     mean   min   max      std  trend
+      loss                   5   0.2  0.45667   0.2     1  0.32438  █▃▂▁▁
+      tokens                 5   500      300   100   500   158.11  ▁▃▅▇█
+      val_loss (epochs)      1  0.25     0.25  0.25  0.25        0  ▅
       not finite: loss was 1 × NaN, first at step 6
 
       timing   count  total      mean       p50       p95       max
@@ -42,7 +43,9 @@ fn show_tells_it_as_json() -> Result<()> {
     assert_eq!(page["run"]["experiment"], "tiny");
     assert_eq!(page["run"]["attempts"][0]["status"], "completed");
     let names: Vec<_> = each(&page["metrics"]).map(|metric| &metric["name"]).collect();
-    assert_eq!(names, ["loss", "tokens"]);
+    assert_eq!(names, ["loss", "tokens", "val_loss"]);
+    assert_eq!(page["metrics"][2]["of_summaries"], true);
+    assert_eq!(page["omitted"]["rows"], 0);
     assert_eq!(page["metrics"][0]["statistics"]["nan"], 1);
     assert_eq!(page["timings"][0]["total"], 1.0);
     assert_eq!(each(&page["errors"]["counts"]).count(), 2);

@@ -12,9 +12,10 @@ fn stats_are_of_all_metrics_or_of_those_named() -> Result<()> {
     let experiment = logged_experiment()?;
 
     insta::assert_snapshot!(printed(&model_foundry_on("stats", &experiment)), @r"
-    metric  count     mean      std  min      p50  p95  p99  max  last     non-finite
-    loss        5  0.45667  0.32438  0.2  0.33333    1    1    1   0.2  1 from step 6
-    tokens      5      300   158.11  100      300  500  500  500   500              0
+    metric             count     mean      std   min      p50   p95   p99   max  last     non-finite
+    loss                   5  0.45667  0.32438   0.2  0.33333     1     1     1   0.2  1 from step 6
+    tokens                 5      300   158.11   100      300   500   500   500   500              0
+    val_loss (epochs)      1     0.25        0  0.25     0.25  0.25  0.25  0.25  0.25              0
     ");
     let folder = experiment.folder().to_string_lossy();
     let of_tokens = ["stats", "--json", "--steps", "2..4", &folder, "tokens"];

@@ -8,7 +8,7 @@ use crate::Experiment;
 
 /// Every entry of a run: the summaries and the steps of every attempt.
 pub const EVERYTHING: Query =
-    Query { first_step: None, last_step: None, summaries: true, all_attempts: true };
+    Query { first_step: None, last_step: None, summaries: true, all_attempts: true, attempt: None };
 
 /// The values of a JSON array.
 pub fn each(array: &Value) -> impl Iterator<Item = &Value> {
@@ -26,7 +26,7 @@ pub fn steps_of(experiment: &Experiment, file: &str) -> Vec<u64> {
 pub fn steps_read(experiment: &Experiment) -> Result<(Vec<u64>, u64)> {
     let mut reader = RunReader::open(experiment.folder())?;
     let (mut steps, mut losses) = (Vec::new(), 0);
-    let damage = reader.history(EVERYTHING, &mut |block| {
+    let report = reader.history(EVERYTHING, &mut |block| {
         for line in block.lines() {
             let entry: Value = serde_json::from_str(line).expect("JSON");
             steps.push(entry["step"].as_u64().expect("a step"));
@@ -34,9 +34,9 @@ pub fn steps_read(experiment: &Experiment) -> Result<(Vec<u64>, u64)> {
         }
         true
     })?;
-    let (statistics, same_damage) = reader.statistics(EVERYTHING, &["loss".into()])?;
+    let (statistics, same) = reader.statistics(EVERYTHING, &["loss".into()])?;
     let counted = statistics.first().map_or(0, |loss| loss.statistics.count);
     assert_eq!(counted, losses, "the statistics count the losses of the history");
-    assert_eq!(same_damage, damage, "the statistics and the history report the same damage");
-    Ok((steps, damage.lines))
+    assert_eq!(same, report, "the statistics and the history leave out the same");
+    Ok((steps, report.damage.lines))
 }

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::Result;
 use model_foundry::{
-    Clock, Column, Console, Damage, Error, Kind, MetricsLogger, Query, Run, RunReader, Value,
+    Clock, Column, Console, Error, Kind, MetricsLogger, Query, ReadReport, Run, RunReader, Value,
     fields,
 };
 use model_foundry_tests::{EVERYTHING, Experiment, START_TEXT, steps_of};
@@ -111,13 +111,13 @@ fn the_history_is_the_lines_of_the_file() -> Result<()> {
     log_losses(&experiment.run().metrics(), &[(1, 0.5), (2, 1.0)])?;
 
     let mut text = String::new();
-    let damage = RunReader::open(experiment.folder())?.history(EVERYTHING, &mut |block| {
+    let report = RunReader::open(experiment.folder())?.history(EVERYTHING, &mut |block| {
         text.push_str(block);
         true
     })?;
 
     assert_eq!(text, experiment.text("metrics.jsonl"));
-    assert_eq!(damage, Damage::default());
+    assert_eq!(report, ReadReport::default());
     Ok(())
 }
 
@@ -129,9 +129,10 @@ fn damaged_lines_are_skipped_and_told() -> Result<()> {
     std::fs::write(experiment.path("metrics.jsonl"), text.replacen("\"step\":1", "\"step\":", 1))?;
 
     let mut reader = RunReader::open(experiment.folder())?;
-    let (statistics, damage) = reader.statistics(Query::default(), &["loss".into()])?;
+    let (statistics, report) = reader.statistics(Query::default(), &["loss".into()])?;
 
     assert_eq!(statistics[0].statistics.count, 1);
+    let damage = report.damage;
     assert_eq!(damage.lines, 1);
     let first = damage.first.expect("the first damaged line");
     assert_eq!((first.file.as_str(), first.line), ("metrics.jsonl", 1));

@@ -31,8 +31,8 @@ pub use error::{Error, Result};
 pub use errors::{ErrorEntry, ErrorReport, TypeCount};
 pub use level::{Level, UnknownLevel};
 pub use metrics::{
-    Column, Damage, DamagedLine, Kind, NamedStatistics, Options, Purpose, Query, Row, RunInfo,
-    Series, Statistics,
+    Column, Damage, DamagedLine, Kind, NamedStatistics, Omitted, Options, Purpose, Query, Row,
+    RunInfo, Series, Statistics,
 };
 pub use performance::{
     Finished, GpuDevice, GpuInventory, GpuPeak, MemorySample, Peaks, SystemMemory, Timing,

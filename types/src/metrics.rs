@@ -92,6 +92,10 @@ pub struct NamedStatistics {
     pub name: String,
     /// Its statistics.
     pub statistics: Statistics,
+    /// Whether they are of the metric's values in epoch summaries, and not in steps.
+    #[cfg_attr(feature = "wasmtime", component(name = "of-summaries"))]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub of_summaries: bool,
 }
 
 /// How a metrics logger is opened.
@@ -141,9 +145,11 @@ pub struct Query {
     pub last_step: Option<u64>,
     /// Epoch summaries too, unless a first or a last step is given: summaries have no step.
     pub summaries: bool,
-    /// Steps of earlier attempts too that a later attempt repeated.
+    /// What a later attempt logged again too: the same metric at the same step, or a summary of the same epoch.
     #[cfg_attr(feature = "wasmtime", component(name = "all-attempts"))]
     pub all_attempts: bool,
+    /// Only what this attempt logged, and all of it.
+    pub attempt: Option<u32>,
 }
 
 /// What a reader of metrics prepares for.
@@ -225,4 +231,28 @@ pub struct Series {
     pub name: String,
     /// Means of the finite samples in equal stretches, oldest first. A stretch without any is left out.
     pub points: Vec<f64>,
+    /// Whether they are of the metric's values in epoch summaries, and not in steps.
+    #[cfg_attr(feature = "wasmtime", component(name = "of-summaries"))]
+    pub of_summaries: bool,
+}
+
+/// What a reader of metrics omitted because a later attempt logged it again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(record))]
+pub struct Omitted {
+    /// Rows of which everything was logged again.
+    pub rows: u64,
+    /// Values that were logged again, of rows that have other values too.
+    pub values: u64,
+}
+
+impl Omitted {
+    /// Count a row of which `omitted` values were omitted, and `shown` were not.
+    pub fn add(&mut self, shown: u64, omitted: u64) {
+        if shown == 0 {
+            self.rows += 1;
+        } else {
+            self.values += omitted;
+        }
+    }
 }

@@ -375,6 +375,7 @@ pub(crate) fn history(
         last_step: steps.map(|(_, last)| last),
         summaries: steps.is_none(),
         all_attempts: steps.is_none(),
+        attempt: None,
     };
     let read = without_gil(py, || {
         crate::fork::runtime()?;
@@ -395,7 +396,7 @@ pub(crate) fn read_statistics(
     folder: std::path::PathBuf,
     name: String,
 ) -> PyResult<(u64, f64, f64, f64, f64)> {
-    let query = Query::default();
+    let query = Query { summaries: true, ..Query::default() };
     let read = without_gil(py, || {
         crate::fork::runtime()?;
         let (found, _) = RunReader::open(folder)?.statistics(query, &[name])?;

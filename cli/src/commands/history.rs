@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::arguments::{Folder, Selection};
-use crate::output::warn_of_damage;
+use crate::output::report_left_out;
 use crate::terminal::{number, one_line, plain};
 
 #[derive(clap::Args)]
@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
     #[arg(long = "metric", value_name = "NAME", conflicts_with = "json")]
     metrics: Vec<String>,
 
-    /// Print the lines of metrics.jsonl as they are, epoch summaries included
+    /// Print the lines of metrics.jsonl, epoch summaries included
     #[arg(long)]
     json: bool,
 }
@@ -29,14 +29,18 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     let mut reader = arguments.folder.open()?;
     let mut out = BufWriter::with_capacity(1 << 18, io::stdout().lock());
-    // Summaries have no step, so that a range of steps excludes them.
-    let summaries = arguments.json && arguments.selection.steps.is_none();
-    let query = arguments.selection.query(summaries);
+    let query = arguments.selection.query();
     let columns = if arguments.json {
         Vec::new()
     } else if arguments.metrics.is_empty() {
         let (statistics, _) = reader.statistics(query, &[])?;
-        statistics.into_iter().map(|metric| metric.name).collect()
+        let mut columns: Vec<String> = Vec::new();
+        for metric in statistics {
+            if !columns.contains(&metric.name) {
+                columns.push(metric.name);
+            }
+        }
+        columns
     } else {
         arguments.metrics
     };
@@ -48,7 +52,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         }
         writeln!(out)?;
     }
-    let damage = reader.history(query, &mut |block| {
+    let report = reader.history(query, &mut |block| {
         written = if arguments.json {
             out.write_all(block.as_bytes())
         } else {
@@ -58,7 +62,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     })?;
     written?;
     out.flush()?;
-    warn_of_damage(reader.folder(), &damage);
+    report_left_out(reader.folder(), &report);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -81,9 +85,12 @@ fn write_row(out: &mut impl io::Write, line: &str, columns: &[String]) -> io::Re
         (Some(serde_json::Value::String(text)), None) => plain(text).into_owned(),
         (Some(other), None) => other.to_string(),
     };
-    write!(out, "{:>9} {:>8}", text(entry.get("step"), None), text(entry.get("epoch"), None))?;
+    // A summary is of an epoch.
+    let step = entry.get("step").map_or_else(|| "summary".to_owned(), |step| text(Some(step), None));
+    write!(out, "{step:>9} {:>8}", text(entry.get("epoch"), None))?;
+    let metrics = entry.get("metrics").or_else(|| entry.get("summary"));
     for column in columns {
-        let value = entry.get("metrics").and_then(|metrics| metrics.get(column));
+        let value = metrics.and_then(|metrics| metrics.get(column));
         let non_finite = entry.get("non_finite").and_then(|names| names.get(column));
         write!(out, " {:>width$}", text(value, non_finite), width = width(column))?;
     }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use model_foundry::{ConfigReader, Console, Run, RunReader, Runtime, Status};
 
+use crate::arguments::Attempts;
 use crate::page::Page;
 use crate::supervise::{Child, Signals, Supervisor, find_program};
 use crate::terminal::{NOTE, PLAIN};
@@ -92,7 +93,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
 /// Print the page of `show` on standard error: standard output belongs to the command.
 fn print_page(folder: &Path) -> Result<()> {
     let mut reader = RunReader::open(folder)?;
-    let page = Page::read(&mut reader, false)?;
+    let page = Page::read(&mut reader, &Attempts::default())?;
     let mut err = anstream::stderr().lock();
     writeln!(err)?;
     page.write(&mut err, reader.folder())?;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::arguments::{Attempts, Folder};
-use crate::output::{Output, warn_of_damage};
+use crate::output::{Output, report_left_out};
 use crate::page::Page;
 
 #[derive(clap::Args)]
@@ -22,10 +22,10 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     let mut reader = arguments.folder.open()?;
-    let page = Page::read(&mut reader, arguments.attempts.all)?;
+    let page = Page::read(&mut reader, &arguments.attempts)?;
     arguments.output.print(&page, |out| Ok(page.write(out, reader.folder())?))?;
     if !arguments.output.json {
-        warn_of_damage(reader.folder(), page.damage());
+        report_left_out(reader.folder(), page.report());
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -6,8 +6,9 @@ use anyhow::{Result, bail};
 use model_foundry::NamedStatistics;
 
 use crate::arguments::{Folder, Selection};
-use crate::output::{Output, warn_of_damage};
-use crate::terminal::{count, number, one_line, percentile, table, table_text};
+use crate::output::{Output, report_left_out};
+use crate::page::{metric_name, position};
+use crate::terminal::{count, number, percentile, table, table_text};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -27,8 +28,8 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     let mut reader = arguments.folder.open()?;
-    let query = arguments.selection.query(false);
-    let (statistics, damage) = reader.statistics(query, &arguments.metrics)?;
+    let query = arguments.selection.query();
+    let (statistics, report) = reader.statistics(query, &arguments.metrics)?;
     for name in &arguments.metrics {
         if !statistics.iter().any(|metric| metric.name == *name) {
             bail!(
@@ -38,7 +39,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         }
     }
     arguments.output.print(&statistics, |out| Ok(write!(out, "{}", as_table(&statistics))?))?;
-    warn_of_damage(reader.folder(), &damage);
+    report_left_out(reader.folder(), &report);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -60,7 +61,7 @@ fn as_table(statistics: &[NamedStatistics]) -> String {
     for metric in statistics {
         let s = &metric.statistics;
         let non_finite = s.nan + s.positive_infinity + s.negative_infinity;
-        let mut row = vec![one_line(&metric.name, 60), count(s.count)];
+        let mut row = vec![metric_name(metric, 60), count(s.count)];
         let percentile = |figure| percentile(figure, s.percentiles_exact, number);
         row.extend([number(s.mean), number(s.std), number(s.min)]);
         row.extend([s.p50, s.p95, s.p99].map(percentile));
@@ -69,7 +70,7 @@ fn as_table(statistics: &[NamedStatistics]) -> String {
             row[2..].fill("–".into());
         }
         row.push(match s.first_non_finite_step {
-            Some(step) => format!("{} from step {step}", count(non_finite)),
+            Some(step) => format!("{} from {} {step}", count(non_finite), position(metric)),
             None => "0".into(),
         });
         rows.add_row(row);

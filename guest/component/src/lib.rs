@@ -16,6 +16,7 @@ mod bindings {
             "model-foundry:host/system@0.1.0/memory": model_foundry_types::SystemMemory,
             "model-foundry:logging/types@0.1.0/column": model_foundry_types::Column,
             "model-foundry:logging/types@0.1.0/damage": model_foundry_types::Damage,
+            "model-foundry:logging/types@0.1.0/omitted": model_foundry_types::Omitted,
             "model-foundry:logging/types@0.1.0/damaged-line": model_foundry_types::DamagedLine,
             "model-foundry:logging/types@0.1.0/error": model_foundry_types::Error,
             "model-foundry:logging/types@0.1.0/error-entry": model_foundry_types::ErrorEntry,

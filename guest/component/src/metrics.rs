@@ -3,7 +3,8 @@ use std::rc::Rc;
 
 use model_foundry_guest::metrics;
 use model_foundry_types::{
-    Damage, Error, Field, NamedStatistics, Options, Purpose, Query, Row, Series, Statistics,
+    Damage, Error, Field, NamedStatistics, Omitted, Options, Purpose, Query, Row, Series,
+    Statistics,
 };
 
 use crate::bindings::exports::model_foundry::logging::metrics as exported;
@@ -98,11 +99,15 @@ impl exported::GuestMetricsReader for MetricsReader {
     }
 
     fn overview(&self, points: u32) -> Result<(Vec<NamedStatistics>, Vec<Series>), Error> {
-        let (tally, buckets) = self.0.borrow_mut().overview(points as usize)?;
-        Ok((tally.named(), buckets.iter().map(metrics::MetricBuckets::series).collect()))
+        let (statistics, buckets) = self.0.borrow_mut().overview(points as usize)?;
+        Ok((statistics.named(), buckets.iter().map(metrics::MetricBuckets::series).collect()))
     }
 
     fn damage(&self) -> Damage {
         self.0.borrow().damage()
+    }
+
+    fn omitted(&self) -> Omitted {
+        self.0.borrow().omitted()
     }
 }

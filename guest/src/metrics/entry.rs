@@ -40,15 +40,6 @@ impl Deref for Entry<'_> {
     }
 }
 
-/// A number of an entry.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Number {
-    /// A finite number.
-    Finite(f64),
-    /// NaN or an infinity, from the line's `non_finite`.
-    NonFinite(f64),
-}
-
 impl<'a> Entry<'a> {
     /// Read a line, or say what is wrong with it.
     pub fn read(line: &'a str) -> Result<Self, Problem> {
@@ -88,26 +79,34 @@ impl<'a> Entry<'a> {
         Ok(entry)
     }
 
-    /// Pass each number among the metrics or in the summary to the callback, with its name as written, escapes
-    /// included. A null for which `non_finite` has the value is NaN or an infinity. Any other null, text and
-    /// nested values are skipped.
-    pub fn numbers(&self, each: &mut dyn FnMut(&'a str, Number)) -> Result<(), Problem> {
+    /// Pass each of the metrics, or of the summary's values, to the callback: its name as written, escapes included,
+    /// and its number. A null for which `non_finite` has the value is NaN or an infinity; any other null, text and
+    /// nested values have no number.
+    pub fn members(&self, each: &mut dyn FnMut(&'a str, Option<f64>)) -> Result<(), Problem> {
         let mut object = Reader::object(self.metrics)?;
         while let Some((name, value)) = object.next()? {
-            match value {
-                Token::Number(text) => {
-                    let value = text.parse().map_err(|_| "a number is not valid")?;
-                    each(name, Number::Finite(value));
-                }
-                Token::Null => {
-                    if let Some(value) = self.non_finite(name)? {
-                        each(name, Number::NonFinite(value));
-                    }
-                }
-                _ => {}
-            }
+            let number = match value {
+                Token::Number(text) => Some(text.parse().map_err(|_| "a number is not valid")?),
+                Token::Null => self.non_finite(name)?,
+                _ => None,
+            };
+            each(name, number);
         }
         Ok(())
+    }
+
+    /// The entry's line without some of its metrics, which are given as they are written. `line` is the text that
+    /// the entry was read from.
+    pub fn without(&self, line: &str, names: &[&str]) -> String {
+        let mut rest = line.to_owned();
+        // The later slice first, so that the position of the other one stays right.
+        let mut objects: Vec<&str> = self.non_finite.into_iter().chain([self.metrics]).collect();
+        objects.sort_by_key(|object| std::cmp::Reverse(object.as_ptr()));
+        for object in objects {
+            let at = object.as_ptr() as usize - line.as_ptr() as usize;
+            rest.replace_range(at..at + object.len(), &without(object, names));
+        }
+        rest
     }
 
     /// The entry as a typed row.
@@ -156,4 +155,33 @@ impl<'a> Entry<'a> {
         }
         Ok(None)
     }
+}
+
+/// A JSON object without some of its members, which are given by their keys as they are written.
+fn without(object: &str, keys: &[&str]) -> String {
+    let mut left = String::from("{");
+    let Ok(mut members) = Reader::object(object) else { return object.to_owned() };
+    while let Ok(Some((key, value))) = members.next() {
+        if keys.contains(&key) {
+            continue;
+        }
+        if left.len() > 1 {
+            left.push(',');
+        }
+        left.push('"');
+        left.push_str(key);
+        left.push_str("\":");
+        match value {
+            Token::Null => left.push_str("null"),
+            Token::Boolean(boolean) => left.push_str(if boolean { "true" } else { "false" }),
+            Token::Text(text) => {
+                left.push('"');
+                left.push_str(text);
+                left.push('"');
+            }
+            Token::Number(text) | Token::Object(text) | Token::Array(text) => left.push_str(text),
+        }
+    }
+    left.push('}');
+    left
 }

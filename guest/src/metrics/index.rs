@@ -1,7 +1,7 @@
 //! metrics.idx: what makes opening, statistics, plots and ranges independent of the file's size.
 //!
 //! It holds, for the part of the file that it covers, where steps are (one entry for each segment of about
-//! 256 KiB), where attempts began, every metric's statistics, and the buckets that plots are drawn from. All of
+//! 256 KiB), what the attempts logged, every metric's statistics, and the buckets that plots are drawn from. All of
 //! it is derived. An index that is missing, damaged, of another version or of another file is ignored, and the
 //! file is read instead.
 //!
@@ -9,17 +9,17 @@
 //!
 //! The format is private and little-endian. A version of the program that does not know it builds its own index.
 
-use super::attempts::Attempts;
-use super::entry::EntryKey;
-use super::metric_statistics::MetricStatistics;
+use super::metric_statistics::AllStatistics;
+use super::superseded::{AttemptSteps, Logged, Steps};
 use super::trend::{Bucket, Trend, Trends};
 use crate::Result;
 use crate::imports::{Imports, Part, RunFile};
 use crate::percentiles::{Parts, Percentiles};
 use crate::statistics::Statistics;
+use model_foundry_types::Omitted;
 
 /// What an index begins with; the digit is the format's version.
-const MAGIC: &[u8; 8] = b"MFINDEX2";
+const MAGIC: &[u8; 8] = b"MFINDEX3";
 
 /// The magic, and the length of all that comes before the buckets: 8 bytes.
 const HEAD: u64 = 16;
@@ -32,6 +32,9 @@ const CHECKED: u64 = 4 << 10;
 
 /// The largest index that is written and read: the host transfers at most 64 MiB at once.
 const LARGEST: u64 = 48 << 20;
+
+/// The buckets of the steps' metrics, and those of the values in epoch summaries.
+pub(super) type AllTrends = [Trends; 2];
 
 /// A segment of the file, from its offset to that of the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,15 +57,14 @@ pub(super) struct Index {
     /// The first of these: its number and what is wrong with it.
     pub(super) first_damage: Option<(u64, String)>,
     pub(super) segments: Vec<Segment>,
-    pub(super) attempts: Attempts,
-    /// The statistics of the entries that no later attempt logged again.
-    pub(super) all_statistics: MetricStatistics,
-    /// The highest step and the highest summarized epoch of an entry: a later attempt that begins above
-    /// supersedes nothing.
+    /// What the attempts logged. The metrics' ids are those in `statistics.steps`.
+    pub(super) logged: Logged,
+    /// The statistics, without the values that a later attempt logged again.
+    pub(super) statistics: AllStatistics,
+    /// The highest step.
     pub(super) highest_step: Option<u64>,
-    pub(super) highest_epoch: Option<f64>,
-    /// Whether an entry was left out of `all_statistics` because a later attempt logged its step again.
-    pub(super) superseded: bool,
+    /// What was left out of the statistics because a later attempt logged it again.
+    pub(super) omitted: Omitted,
     /// Whether there are bytes between the lines: empty lines, which are no entries.
     pub(super) gaps: bool,
 }
@@ -73,7 +75,7 @@ impl Index {
         imports: &I,
         part: Part,
         buckets: bool,
-    ) -> Option<(Self, Trends)> {
+    ) -> Option<(Self, AllTrends)> {
         let size = imports.size(RunFile::METRICS_INDEX, part).ok()?;
         if !(HEAD + 4..=LARGEST).contains(&size) {
             return None;
@@ -98,7 +100,7 @@ impl Index {
             return None;
         }
         if !buckets {
-            return Some((index, Trends::default()));
+            return Some((index, AllTrends::default()));
         }
         let back = read(imports, part, length, size - length)?;
         let (content, own) = back.split_at_checked(back.len() - 4)?;
@@ -108,11 +110,18 @@ impl Index {
         if both.finalize().to_le_bytes() != own {
             return None;
         }
-        Some((index, Input(content).trends()?))
+        let mut input = Input(content);
+        let trends = [input.trends()?, input.trends()?];
+        input.0.is_empty().then_some((index, trends))
     }
 
     /// Write the index next to the file, unless it is too large to be read.
-    pub(super) fn save<I: Imports>(&self, trends: &Trends, imports: &I, part: Part) -> Result<()> {
+    pub(super) fn save<I: Imports>(
+        &self,
+        trends: &AllTrends,
+        imports: &I,
+        part: Part,
+    ) -> Result<()> {
         let mut out = MAGIC.to_vec();
         out.extend_from_slice(&[0; 8]);
         self.encode(&mut out);
@@ -121,7 +130,7 @@ impl Index {
         out[MAGIC.len()..HEAD as usize].copy_from_slice(&length.to_le_bytes());
         let checksum = crc32fast::hash(&out).to_le_bytes();
         out.extend_from_slice(&checksum);
-        put_trends(&mut out, trends);
+        trends.iter().for_each(|trends| put_trends(&mut out, trends));
         // The buckets are valid only together with the statistics that they were written with.
         let mut both = crc32fast::Hasher::new();
         both.update(&checksum);
@@ -131,28 +140,6 @@ impl Index {
             return Ok(());
         }
         Ok(imports.replace(RunFile::METRICS_INDEX, &out)?)
-    }
-
-    /// Add an entry's step to the latest segment. True if the entry counts: no later attempt logged it again.
-    pub(super) fn counts(&mut self, entry: &EntryKey) -> bool {
-        if let (Some(step), Some(segment)) = (entry.step, self.segments.last_mut()) {
-            segment.steps = (segment.steps.0.min(step), segment.steps.1.max(step));
-        }
-        let superseded = self.attempts.supersede(entry);
-        self.superseded |= superseded;
-        !superseded
-    }
-
-    /// Update the highest step, or the highest epoch of a summary.
-    pub(super) fn note_highest(&mut self, entry: &EntryKey) {
-        match entry.step {
-            Some(step) => self.highest_step = self.highest_step.max(Some(step)),
-            None => {
-                let highest = self.highest_epoch.unwrap_or(f64::NEG_INFINITY);
-                let epoch = entry.epoch.map(|epoch| epoch.max(highest));
-                self.highest_epoch = epoch.or(self.highest_epoch);
-            }
-        }
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
@@ -171,20 +158,16 @@ impl Index {
             put_option(out, None);
         }
         put_option(out, self.highest_step);
-        put_option(out, self.highest_epoch.map(f64::to_bits));
-        out.push(u8::from(self.superseded));
+        put_short(out, self.omitted.rows);
+        put_short(out, self.omitted.values);
         out.push(u8::from(self.gaps));
-        let starts = self.attempts.starts();
-        out.extend_from_slice(&(starts.len() as u64).to_le_bytes());
-        for (attempt, step, epoch) in starts {
-            out.extend_from_slice(&u64::from(attempt).to_le_bytes());
-            put_option(out, step);
-            put_option(out, epoch.map(f64::to_bits));
-        }
-        out.extend_from_slice(&(self.all_statistics.len() as u64).to_le_bytes());
-        for (name, statistics) in self.all_statistics.iter() {
-            put_text(out, name);
-            put_statistics(out, statistics);
+        put_logged(out, &self.logged);
+        for all in [&self.statistics.steps, &self.statistics.summaries] {
+            put_short(out, all.len() as u64);
+            for (name, statistics) in all.iter() {
+                put_text(out, name);
+                put_statistics(out, statistics);
+            }
         }
     }
 
@@ -203,17 +186,15 @@ impl Index {
             index.first_damage = Some((line, input.text()?.to_owned()));
         }
         index.highest_step = input.option()?;
-        index.highest_epoch = input.option()?.map(f64::from_bits);
-        index.superseded = input.take(1)? == [1];
+        index.omitted = Omitted { rows: input.short()?, values: input.short()? };
         index.gaps = input.take(1)? == [1];
-        for _ in 0..input.u64()? {
-            let attempt = u32::try_from(input.u64()?).ok()?;
-            let (step, epoch) = (input.option()?, input.option()?.map(f64::from_bits));
-            index.attempts.put(attempt, step, epoch);
-        }
-        for _ in 0..input.u64()? {
-            let name = input.text()?;
-            index.all_statistics.put(name, input.statistics()?)?;
+        index.logged = input.logged()?;
+        let AllStatistics { steps, summaries } = &mut index.statistics;
+        for all in [steps, summaries] {
+            for _ in 0..input.short()? {
+                let name = input.text()?;
+                all.put(name, input.statistics()?)?;
+            }
         }
         Some(index)
     }
@@ -249,6 +230,20 @@ fn put_option(out: &mut Vec<u8>, number: Option<u64>) {
 fn put_text(out: &mut Vec<u8>, text: &str) {
     put_short(out, text.len() as u64);
     out.extend_from_slice(text.as_bytes());
+}
+
+fn put_logged(out: &mut Vec<u8>, logged: &Logged) {
+    put_short(out, logged.first.len() as u64);
+    logged.first.iter().for_each(|&end| put_short(out, end));
+    put_option(out, logged.first_epoch.map(f64::to_bits));
+    put_short(out, logged.later.len() as u64);
+    for (attempt, AttemptSteps { steps, epochs }) in &logged.later {
+        put_short(out, u64::from(*attempt));
+        put_short(out, steps.len() as u64);
+        steps.iter().flat_map(Steps::numbers).for_each(|number| put_short(out, number));
+        put_short(out, epochs.len() as u64);
+        epochs.iter().for_each(|epoch| out.extend_from_slice(&epoch.to_le_bytes()));
+    }
 }
 
 fn put_statistics(out: &mut Vec<u8>, s: &Statistics) {
@@ -384,7 +379,27 @@ impl<'a> Input<'a> {
             }
             trends.push(Trend::new(width, buckets));
         }
-        self.0.is_empty().then_some(trends)
+        Some(trends)
+    }
+
+    fn logged(&mut self) -> Option<Logged> {
+        let mut logged = Logged::default();
+        for _ in 0..self.short()? {
+            logged.first.push(self.short()?);
+        }
+        logged.first_epoch = self.option()?.map(f64::from_bits);
+        for _ in 0..self.short()? {
+            let attempt = u32::try_from(self.short()?).ok()?;
+            let mut steps = AttemptSteps::default();
+            for _ in 0..self.short()? {
+                steps.steps.push(Steps::from_numbers(|| self.short())?);
+            }
+            for _ in 0..self.short()? {
+                steps.epochs.insert(self.u64()?);
+            }
+            logged.put(attempt, steps);
+        }
+        Some(logged)
     }
 
     fn option(&mut self) -> Option<Option<u64>> {

@@ -1,9 +1,9 @@
 //! Writing metrics, and their statistics.
 
 use super::columns::ColumnSet;
-use super::entry::EntryKey;
-use super::metric_statistics::MetricStatistics;
-use super::part_scan::PartScan;
+use super::metric_statistics::AllStatistics;
+use super::part_scan::{Own, PartScan};
+use super::superseded::AttemptSteps;
 use crate::imports::{Imports, Part, RunFile};
 use crate::lines::BUDGET;
 use crate::sinks::jsonl::Jsonl;
@@ -21,8 +21,29 @@ const MOST_COLUMN_SETS: usize = 1024;
 struct Earlier<I> {
     /// How much of its part of the file.
     size: u64,
-    /// A pass over it, begun when its statistics are needed, and the step from which its entries do not count.
-    part_scan: Option<(Option<u64>, PartScan<I>)>,
+    /// A pass over it, begun when its statistics are needed. It does not count what this logger had logged again.
+    part_scan: Option<PartScan<I>>,
+}
+
+/// What a logger of a second or later attempt has logged, which its statistics of earlier attempts do not count.
+#[derive(Default)]
+struct Again {
+    logged: AttemptSteps,
+    /// The lowest step of each metric since the pass over the file was begun, and the lowest epoch of a summary.
+    since: Vec<Option<u64>>,
+    epochs_since: Vec<f64>,
+}
+
+impl Again {
+    fn note(&mut self, metric: u32, step: u64) {
+        self.logged.note(metric, step);
+        let metric = metric as usize;
+        if metric >= self.since.len() {
+            self.since.resize(metric + 1, None);
+        }
+        let lowest = &mut self.since[metric];
+        *lowest = Some(lowest.map_or(step, |lowest| lowest.min(step)));
+    }
 }
 
 /// Writes metrics to the sinks, and their statistics.
@@ -31,11 +52,11 @@ pub struct MetricsLogger<I> {
     attempt: u32,
     part: Part,
     column_sets: Vec<ColumnSet>,
-    all_statistics: MetricStatistics,
-    /// The lowest step this logger wrote: what an earlier attempt logged from there on no longer counts.
-    lowest_step: Option<u64>,
-    /// The highest.
+    statistics: AllStatistics,
+    /// The highest step that this logger wrote.
     highest_step: Option<u64>,
+    /// None for the first attempt.
+    again: Option<Again>,
     earlier: Earlier<I>,
     /// The pass that makes the index at the end, and whether it is made.
     closing: Option<PartScan<I>>,
@@ -59,9 +80,9 @@ impl<I: Imports> MetricsLogger<I> {
             attempt: options.attempt.max(1),
             part,
             column_sets: Vec::new(),
-            all_statistics: MetricStatistics::default(),
-            lowest_step: None,
+            statistics: AllStatistics::default(),
             highest_step: None,
+            again: (options.attempt > 1).then(Again::default),
             earlier: Earlier { size, part_scan: None },
             closing: None,
             is_indexed: false,
@@ -84,7 +105,7 @@ impl<I: Imports> MetricsLogger<I> {
                 "more than {MOST_COLUMN_SETS} sets of columns: log further steps by name"
             )));
         }
-        self.column_sets.push(ColumnSet::new(columns, &mut self.all_statistics)?);
+        self.column_sets.push(ColumnSet::new(columns, &mut self.statistics.steps)?);
         Ok((self.column_sets.len() - 1) as u32)
     }
 
@@ -173,13 +194,22 @@ impl<I: Imports> MetricsLogger<I> {
         self.write_fields(&head, metrics)?;
         let mut uncounted_name = None;
         for (name, value) in last_of_each(each(metrics)) {
-            let Some(sample) = value.as_number() else { continue };
-            match self.all_statistics.metric_id(name) {
-                Some(number) => self.all_statistics.add(number, step, sample),
-                None => uncounted_name = Some(name),
+            let sample = value.as_number();
+            if sample.is_none() && self.again.is_none() {
+                continue;
+            }
+            let Some(id) = self.statistics.steps.metric_id(name) else {
+                uncounted_name = sample.map(|_| name).or(uncounted_name);
+                continue;
+            };
+            if let Some(sample) = sample {
+                self.statistics.steps.add(id, step, sample);
+            }
+            if let Some(again) = &mut self.again {
+                again.note(id, step);
             }
         }
-        self.note_step(step);
+        self.highest_step = self.highest_step.max(Some(step));
         self.append()?;
         match uncounted_name {
             None => Ok(()),
@@ -204,6 +234,16 @@ impl<I: Imports> MetricsLogger<I> {
             step_inferred: false,
         };
         self.write_fields(&head, summary)?;
+        for (name, value) in last_of_each(each(summary)) {
+            let sample = value.as_number();
+            if let Some((sample, id)) = sample.zip(self.statistics.summaries.metric_id(name)) {
+                self.statistics.summaries.add(id, epoch as u64, sample);
+            }
+        }
+        if let Some(again) = &mut self.again {
+            again.logged.note_epoch(epoch);
+            again.epochs_since.push(epoch);
+        }
         self.append()
     }
 
@@ -244,20 +284,18 @@ impl<I: Imports> MetricsLogger<I> {
         Ok(highest_step.max(self.highest_step))
     }
 
-    /// One metric's statistics over what is on disk and what this logger wrote.
+    /// One metric's statistics over what was in the file and what this logger wrote: those of its values in steps, or
+    /// in epoch summaries if no step has it.
     pub fn statistics(&mut self, name: &str) -> Result<Statistics> {
-        let mut statistics =
-            self.earlier()?.index.all_statistics.get(name).cloned().unwrap_or_default();
-        if let Some(own) = self.all_statistics.get(name) {
-            statistics.merge(own);
-        }
-        Ok(statistics)
+        let mut all = self.earlier()?.index.statistics.only(&[name.to_owned()]);
+        all.merge(&self.statistics.only(&[name.to_owned()]));
+        Ok(all.get(name).cloned().unwrap_or_default())
     }
 
     /// Every metric's statistics, in order of first appearance.
-    pub fn all_statistics(&mut self) -> Result<MetricStatistics> {
-        let mut all = self.earlier()?.index.all_statistics.clone();
-        all.merge(&self.all_statistics);
+    pub fn all_statistics(&mut self) -> Result<AllStatistics> {
+        let mut all = self.earlier()?.index.statistics.clone();
+        all.merge(&self.statistics);
         Ok(all)
     }
 
@@ -318,19 +356,50 @@ impl<I: Imports> MetricsLogger<I> {
     ///
     /// [`Error::Storage`] if the file cannot be read.
     pub fn advance(&mut self, mut budget: u64) -> Result<bool> {
-        // Opening a run of a million steps must not wait for this. If this attempt has gone back further
-        // since, fewer of the earlier steps count.
-        let cut = self.lowest_step;
-        if !matches!(&self.earlier.part_scan, Some((known, _)) if *known == cut) {
-            let own = cut.map(|_| EntryKey { step: cut, epoch: None, attempt: self.attempt });
-            let part_scan =
-                PartScan::begin(&self.imports, self.part, self.earlier.size, false, own);
-            self.earlier.part_scan = Some((cut, part_scan));
+        // Opening a run of a million steps must not wait for this.
+        let done = match &mut self.earlier.part_scan {
+            Some(part_scan) => part_scan.advance(&mut budget)?,
+            None => false,
+        };
+        if done && !self.repeats() {
+            return Ok(true);
+        }
+        if done || self.earlier.part_scan.is_none() {
+            let own = self.again.as_mut().map(|again| {
+                again.since.clear();
+                again.epochs_since.clear();
+                let (attempt, names) = (self.attempt, &self.statistics.steps);
+                Own { attempt, logged: &again.logged, names }
+            });
+            let (part, size) = (self.part, self.earlier.size);
+            let part_scan = PartScan::begin(&self.imports, part, size, false, own);
+            self.earlier.part_scan = Some(part_scan);
         }
         match &mut self.earlier.part_scan {
-            Some((_, part_scan)) => part_scan.advance(&mut budget),
+            Some(part_scan) => Ok(part_scan.advance(&mut budget)? && !self.repeats()),
             None => Ok(true),
         }
+    }
+
+    /// Whether this logger has logged again what the pass over the file has counted.
+    fn repeats(&mut self) -> bool {
+        let (Some(again), Some(part_scan)) = (&mut self.again, &self.earlier.part_scan) else {
+            return false;
+        };
+        let index = &part_scan.index;
+        let steps = (0..).zip(&again.since).filter_map(|(id, lowest)| Some((id, (*lowest)?)));
+        let repeats = steps.into_iter().any(|(id, lowest)| {
+            let id = index.statistics.steps.id(self.statistics.steps.name(id));
+            id.is_some_and(|id| index.logged.may_reach(self.attempt, id, lowest))
+        }) || again
+            .epochs_since
+            .iter()
+            .any(|&epoch| index.logged.may_repeat_epoch(self.attempt, epoch));
+        if !repeats {
+            again.since.clear();
+            again.epochs_since.clear();
+        }
+        repeats
     }
 
     fn set(&self, column_set: u32) -> Result<&ColumnSet> {
@@ -371,14 +440,17 @@ impl<I: Imports> MetricsLogger<I> {
                 MetricSink::<I>::value(&mut self.copies, name, ValueRef::Float(value), text);
             }
             if let Some(metric) = column.metric {
-                self.all_statistics.add(metric, step, value);
+                self.statistics.steps.add(metric, step, value);
+                if let Some(again) = &mut self.again {
+                    again.note(metric, step);
+                }
             }
         }
         MetricSink::<I>::end_row(&mut self.jsonl);
         if copied {
             MetricSink::<I>::end_row(&mut self.copies);
         }
-        self.note_step(step);
+        self.highest_step = self.highest_step.max(Some(step));
         Ok(())
     }
 
@@ -410,22 +482,11 @@ impl<I: Imports> MetricsLogger<I> {
         self.copies.append(&self.imports)
     }
 
-    /// Resume at a step.
-    #[cfg(test)]
-    pub(super) fn set_lowest_step(&mut self, step: Option<u64>) {
-        self.lowest_step = step;
-    }
-
-    fn note_step(&mut self, step: u64) {
-        self.lowest_step = Some(self.lowest_step.map_or(step, |lowest| lowest.min(step)));
-        self.highest_step = self.highest_step.max(Some(step));
-    }
-
     /// What was in the file before.
     fn earlier(&mut self) -> Result<&PartScan<I>> {
         while !self.advance(u64::MAX)? {}
         match &self.earlier.part_scan {
-            Some((_, part_scan)) => Ok(part_scan),
+            Some(part_scan) => Ok(part_scan),
             None => Err(Error::Invalid("the statistics were not read".into())),
         }
     }

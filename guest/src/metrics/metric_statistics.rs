@@ -1,7 +1,7 @@
 //! Statistics by metric name.
 
 use super::MOST_METRICS;
-use super::entry::{Entry, Number};
+use super::entry::Entry;
 use crate::json::{Problem, unescape};
 use crate::names::Names;
 use crate::statistics::{Statistics, Streams};
@@ -15,6 +15,60 @@ pub struct MetricStatistics {
     /// Which metric came after each in the latest entry: the next entry likely has the same order, and
     /// then no name is looked up.
     order: Vec<u32>,
+}
+
+/// The statistics of the steps' metrics, and those of the values in epoch summaries.
+#[derive(Clone, Debug, Default)]
+pub struct AllStatistics {
+    /// Of steps.
+    pub steps: MetricStatistics,
+    /// Of epoch summaries. A sample's step is its epoch, rounded down.
+    pub summaries: MetricStatistics,
+}
+
+impl AllStatistics {
+    /// Those of steps, or of epoch summaries.
+    pub fn of(&mut self, summaries: bool) -> &mut MetricStatistics {
+        if summaries { &mut self.summaries } else { &mut self.steps }
+    }
+
+    /// As [`MetricStatistics::identify`], for an entry of either kind.
+    pub(super) fn identify(
+        &mut self,
+        entry: &Entry<'_>,
+        members: &mut Vec<(u32, Option<f64>)>,
+    ) -> Result<(), Problem> {
+        self.of(entry.step.is_none()).identify(entry, members)
+    }
+
+    /// Merge the statistics of later samples.
+    pub fn merge(&mut self, later: &Self) {
+        self.steps.merge(&later.steps);
+        self.summaries.merge(&later.summaries);
+    }
+
+    /// The same metrics, with the same ids and without samples.
+    pub(super) fn emptied(&self) -> Self {
+        Self { steps: self.steps.emptied(), summaries: self.summaries.emptied() }
+    }
+
+    /// Only the named metrics; all of them if none are named.
+    pub(super) fn only(&self, names: &[String]) -> Self {
+        Self { steps: self.steps.only(names), summaries: self.summaries.only(names) }
+    }
+
+    /// A metric's statistics: those of its values in steps, or in epoch summaries if no step has it.
+    pub fn get(&self, name: &str) -> Option<&Statistics> {
+        let has_samples = |it: &&Statistics| it.count + it.non_finite() > 0;
+        self.steps.get(name).filter(has_samples).or_else(|| self.summaries.get(name))
+    }
+
+    /// The statistics that are reported, those of steps before those of epoch summaries.
+    pub fn named(&self) -> Vec<NamedStatistics> {
+        let summaries = self.summaries.named().into_iter();
+        let summaries = summaries.map(|named| NamedStatistics { of_summaries: true, ..named });
+        self.steps.named().into_iter().chain(summaries).collect()
+    }
 }
 
 impl Default for MetricStatistics {
@@ -42,35 +96,44 @@ impl MetricStatistics {
         self.statistics[id as usize].add(step, sample);
     }
 
-    /// Add every number of an entry's metrics, and pass each metric's id, the step and the number to the callback.
-    /// Summaries are not samples.
-    pub fn add_entry(
+    /// Find the id of each of an entry's metrics, or of its summary's values, and put it with the number into
+    /// `members`. Names above the limit are left out.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the line; `members` has what comes before.
+    pub fn identify(
         &mut self,
         entry: &Entry<'_>,
-        sample: &mut dyn FnMut(u32, u64, f64),
+        members: &mut Vec<(u32, Option<f64>)>,
     ) -> Result<(), Problem> {
-        let Some(step) = entry.step else { return Ok(()) };
+        members.clear();
         let mut place = 0;
-        entry.numbers(&mut |raw, number| {
-            let known = self.order.get(place).copied();
-            let known = known.filter(|&known| self.names.name(known) == raw);
-            let known = match known {
-                Some(known) => Some(known),
+        entry.members(&mut |raw, number| {
+            let expected = self.order.get(place).copied();
+            let expected = expected.filter(|&expected| self.names.name(expected) == raw);
+            let id = match expected {
+                Some(id) => Some(id),
                 None => self.metric_id(&unescape(raw)),
             };
-            let Some(known) = known else { return };
+            let Some(id) = id else { return };
             self.order.truncate(place.max(self.order.len().min(place + 1)));
             match self.order.get_mut(place) {
-                Some(slot) => *slot = known,
-                None => self.order.push(known),
+                Some(slot) => *slot = id,
+                None => self.order.push(id),
             }
             place += 1;
-            let value = match number {
-                Number::Finite(value) | Number::NonFinite(value) => value,
-            };
-            self.add(known, step, value);
-            sample(known, step, value);
+            members.push((id, number));
         })
+    }
+
+    /// The same metrics, with the same ids and without samples.
+    pub(super) fn emptied(&self) -> Self {
+        let mut emptied = Self::default();
+        self.names.iter().for_each(|name| {
+            emptied.metric_id(name);
+        });
+        emptied
     }
 
     /// Add the statistics of another metric; none if there are too many, or it is there already.
@@ -111,6 +174,11 @@ impl MetricStatistics {
         }
     }
 
+    /// The id of a metric, if it has one.
+    pub(super) fn id(&self, name: &str) -> Option<u32> {
+        self.names.id(name)
+    }
+
     /// A metric's statistics, if it has any.
     pub fn get(&self, name: &str) -> Option<&Statistics> {
         self.names.id(name).map(|id| &self.statistics[id as usize])
@@ -128,6 +196,7 @@ impl MetricStatistics {
             .map(|(name, statistics)| NamedStatistics {
                 name: name.to_owned(),
                 statistics: statistics.summary(),
+                of_summaries: false,
             })
             .collect()
     }

@@ -1,6 +1,5 @@
 //! Training metrics: writing them, keeping their statistics, reading them back.
 
-mod attempts;
 mod columns;
 mod entry;
 mod index;
@@ -9,13 +8,14 @@ mod metric_statistics;
 mod part_scan;
 mod reader;
 mod scan;
+mod superseded;
 #[cfg(test)]
 mod tests;
 mod trend;
 
 pub use entry::Entry;
 pub use logger::MetricsLogger;
-pub use metric_statistics::MetricStatistics;
+pub use metric_statistics::{AllStatistics, MetricStatistics};
 pub use model_foundry_types::{Column, Damage, Kind, Options, Purpose, Query, Row, Series};
 pub use reader::{MetricBuckets, MetricsReader};
 pub use trend::Bucket;

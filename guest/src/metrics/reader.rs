@@ -2,20 +2,24 @@
 
 use std::collections::VecDeque;
 
-use super::attempts::Attempts;
 use super::entry::{Entry, EntryKey};
-use super::index::Segment;
-use super::metric_statistics::MetricStatistics;
+use super::index::{AllTrends, Segment};
+use super::metric_statistics::{AllStatistics, MetricStatistics};
 use super::part_scan::PartScan;
 use super::scan::Scanner;
-use super::trend::{Bucket, Trends};
+use super::superseded::Logged;
+use super::trend::Bucket;
 use crate::imports::{Imports, Part, RunFile};
+use crate::json::{Problem, unescape};
 use crate::lines::{BUDGET, ParsedLine, Ranges, Stop};
 use crate::{Error, Result};
-use model_foundry_types::{Damage, DamagedLine, Purpose, Query, Row, Series, part_name};
+use model_foundry_types::{Damage, DamagedLine, Omitted, Purpose, Query, Row, Series, part_name};
 
-/// Whether a query selects an entry by its step.
+/// Whether a query selects an entry by its step and its attempt.
 fn selects(query: &Query, entry: &EntryKey) -> bool {
+    if query.attempt.is_some_and(|attempt| attempt != entry.attempt) {
+        return false;
+    }
     match entry.step {
         Some(step) => {
             query.first_step.is_none_or(|first| first <= step)
@@ -32,13 +36,15 @@ pub struct MetricBuckets {
     pub name: String,
     /// The buckets, oldest first.
     pub buckets: Vec<Bucket>,
+    /// Whether the samples are the metric's values in epoch summaries, and not in steps.
+    pub of_summaries: bool,
 }
 
 impl MetricBuckets {
     /// The means of the buckets that have finite samples.
     pub fn series(&self) -> Series {
         let points = self.buckets.iter().filter_map(Bucket::mean).collect();
-        Series { name: self.name.clone(), points }
+        Series { name: self.name.clone(), points, of_summaries: self.of_summaries }
     }
 }
 
@@ -52,9 +58,11 @@ pub struct MetricsReader<I> {
     /// The parts of the file, and the size of each when it was opened.
     parts: Vec<(Part, u64)>,
     part_scans: Vec<PartScan<I>>,
-    /// Where the attempts began, over all parts, once they are done; none where all attempts are asked for.
+    /// What the attempts logged, over all parts, once they are scanned.
     attempts: Option<Attempts>,
     pass: Option<Pass<I>>,
+    /// What `next` has omitted.
+    omitted: Omitted,
     /// Where `next` continues.
     progress: Progress<I>,
     /// Lines that `next_rows` has read and not returned.
@@ -73,6 +81,7 @@ struct Merging<I> {
     cursors: Vec<Cursor<I>>,
     /// The lines that come next.
     block: String,
+    omitted: Omitted,
 }
 
 /// One part of the file and its next line.
@@ -88,9 +97,42 @@ struct Cursor<I> {
 struct Pass<I> {
     ranges: Ranges<I>,
     scanner: Scanner,
-    all_statistics: MetricStatistics,
-    trends: Trends,
+    members: Vec<(u32, Option<f64>)>,
+    statistics: AllStatistics,
+    trends: AllTrends,
+    omitted: Omitted,
     at_end: bool,
+}
+
+/// What the attempts logged, over all parts of the file.
+struct Attempts {
+    /// The metrics, by their ids in `logged`, without samples.
+    names: AllStatistics,
+    logged: Logged,
+}
+
+impl Attempts {
+    fn of<I: Imports>(part_scans: &[PartScan<I>]) -> Self {
+        let mut names = AllStatistics::default();
+        let mut logged = Logged::default();
+        for part_scan in part_scans {
+            let index = &part_scan.index;
+            let ids: Vec<_> = index
+                .statistics
+                .steps
+                .iter()
+                .map(|(name, _)| names.steps.metric_id(name))
+                .collect();
+            index.statistics.summaries.iter().for_each(|(name, _)| {
+                names.summaries.metric_id(name);
+            });
+            for (attempt, steps) in &index.logged.later {
+                logged
+                    .merge_attempt(*attempt, steps, |metric| ids.get(metric as usize).copied()?);
+            }
+        }
+        Self { names, logged }
+    }
 }
 
 impl<I: Imports> MetricsReader<I> {
@@ -112,6 +154,7 @@ impl<I: Imports> MetricsReader<I> {
             part_scans: Vec::new(),
             attempts: None,
             pass: None,
+            omitted: Omitted::default(),
             progress: Progress::Unread,
             unread: VecDeque::new(),
         })
@@ -140,13 +183,7 @@ impl<I: Imports> MetricsReader<I> {
                     return Ok(false);
                 }
             }
-            let mut attempts = Attempts::default();
-            if !self.query.all_attempts {
-                self.part_scans
-                    .iter()
-                    .for_each(|part_scan| attempts.merge(&part_scan.index.attempts));
-            }
-            self.attempts = Some(attempts);
+            self.attempts = Some(Attempts::of(&self.part_scans));
         }
         if purpose == Purpose::Lines {
             return Ok(true);
@@ -154,7 +191,8 @@ impl<I: Imports> MetricsReader<I> {
         if let [part_scan] = &mut *self.part_scans
             && self.query.first_step.is_none()
             && self.query.last_step.is_none()
-            && part_scan.counts_all(self.query.all_attempts)
+            && self.query.attempt.is_none()
+            && (!self.query.all_attempts || part_scan.index.omitted == Omitted::default())
         {
             if !buckets || part_scan.trends().is_some() {
                 return Ok(true);
@@ -214,6 +252,7 @@ impl<I: Imports> MetricsReader<I> {
             }
             Progress::Merging(mut merging) => {
                 let block = self.next_merged(&mut merging, most, budget);
+                self.omitted = merging.omitted;
                 self.progress = Progress::Merging(merging);
                 block
             }
@@ -257,7 +296,8 @@ impl<I: Imports> MetricsReader<I> {
         if let ([part_scan], true) = (&*self.part_scans, everything)
             && part_scan.damaged() == 0
             && !part_scan.index.gaps
-            && (query.all_attempts || !part_scan.index.superseded)
+            && query.attempt.is_none()
+            && (query.all_attempts || part_scan.index.omitted == Omitted::default())
         {
             return Progress::Whole(0);
         }
@@ -268,7 +308,8 @@ impl<I: Imports> MetricsReader<I> {
             at_end: false,
         };
         let cursors = self.part_scans.iter().map(cursor).collect();
-        Progress::Merging(Merging { cursors, block: String::new() })
+        let (block, omitted) = (String::new(), self.omitted);
+        Progress::Merging(Merging { cursors, block, omitted })
     }
 
     /// A block of the file as it is: none of its lines is damaged.
@@ -300,10 +341,10 @@ impl<I: Imports> MetricsReader<I> {
         most: usize,
         budget: &mut u64,
     ) -> Result<Option<String>> {
-        let Merging { cursors, block } = merging;
+        let Merging { cursors, block, omitted } = merging;
         while block.len() < most.max(1) {
             for cursor in cursors.iter_mut().filter(|cursor| cursor.next.is_none()) {
-                if !self.find_next(cursor, budget)? {
+                if !self.find_next(cursor, budget, omitted)? {
                     return Ok(Some(std::mem::take(block)));
                 }
             }
@@ -319,7 +360,12 @@ impl<I: Imports> MetricsReader<I> {
     }
 
     /// Put the part's next line that the query asks for into its cursor; false if the budget does not suffice.
-    fn find_next(&self, cursor: &mut Cursor<I>, budget: &mut u64) -> Result<bool> {
+    fn find_next(
+        &self,
+        cursor: &mut Cursor<I>,
+        budget: &mut u64,
+        omitted: &mut Omitted,
+    ) -> Result<bool> {
         let Cursor { ranges, next, step, at_end } = cursor;
         if *at_end {
             return Ok(true);
@@ -329,33 +375,100 @@ impl<I: Imports> MetricsReader<I> {
             let Ok(ParsedLine { text, record: entry, .. }) = line.read(Entry::read) else {
                 return false;
             };
-            let takes = self.takes(&entry);
-            if takes {
-                *step = entry.step.unwrap_or(*step);
-                *next = Some(text.to_owned());
+            if !selects(&self.query, &entry) {
+                return false;
             }
-            takes
+            *next = match self.shown(&entry) {
+                Ok(Shown::Whole) | Err(_) => Some(text.to_owned()),
+                Ok(Shown::Without(names)) => {
+                    omitted.values += names.len() as u64;
+                    Some(entry.without(text, &names))
+                }
+                Ok(Shown::Nothing) => {
+                    omitted.rows += 1;
+                    None
+                }
+            };
+            *step = entry.step.unwrap_or(*step);
+            next.is_some()
         })?;
         *at_end = stop == Stop::End;
         Ok(stop != Stop::Budget)
     }
 
+    /// What no later attempt logged again, of an entry that the query selects.
+    fn shown<'a>(&self, entry: &Entry<'a>) -> std::result::Result<Shown<'a>, Problem> {
+        let Some(Attempts { names, logged }) = self
+            .attempts
+            .as_ref()
+            .filter(|attempts| omits(&self.query) && attempts.logged.has_after(entry.attempt))
+        else {
+            return Ok(Shown::Whole);
+        };
+        let Some(step) = entry.step else {
+            let epoch = entry.epoch.unwrap_or(f64::NAN);
+            let superseded = logged.supersede_epoch(entry.attempt, epoch);
+            return Ok(if superseded { Shown::Nothing } else { Shown::Whole });
+        };
+        let (mut all, mut omitted) = (0, Vec::new());
+        entry.members(&mut |name, _| {
+            all += 1;
+            let id = names.steps.id(&unescape(name));
+            if id.is_some_and(|id| logged.supersede(entry.attempt, id, step)) {
+                omitted.push(name);
+            }
+        })?;
+        Ok(match omitted.len() {
+            0 => Shown::Whole,
+            count if count == all => Shown::Nothing,
+            _ => Shown::Without(omitted),
+        })
+    }
+
     /// Statistics of the named metrics, or of all where none are named.
-    pub fn statistics(&mut self, names: &[String]) -> Result<MetricStatistics> {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Storage`] if the file cannot be read.
+    pub fn statistics(&mut self, names: &[String]) -> Result<AllStatistics> {
         self.prepare(Purpose::Statistics)?;
-        Ok(self.found().map(|(all_statistics, _)| all_statistics.only(names)).unwrap_or_default())
+        let mut found = self.found().map(|(all, _)| all.only(names)).unwrap_or_default();
+        if !self.query.summaries {
+            found.summaries = MetricStatistics::default();
+        }
+        Ok(found)
     }
 
     /// Every metric's statistics, and its samples in at most `points` buckets.
-    pub fn overview(&mut self, points: usize) -> Result<(MetricStatistics, Vec<MetricBuckets>)> {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Storage`] if the file cannot be read.
+    pub fn overview(&mut self, points: usize) -> Result<(AllStatistics, Vec<MetricBuckets>)> {
         self.prepare(Purpose::Overview)?;
-        let Some((all_statistics, trends)) = self.found() else { return Ok(Default::default()) };
-        let trends = trends.map_or(&[][..], Trends::all);
-        let series = trends.iter().enumerate().map(|(number, trend)| MetricBuckets {
-            name: all_statistics.name(number as u32).to_owned(),
-            buckets: trend.at_most(points),
-        });
-        Ok((all_statistics.clone(), series.collect()))
+        let Some((statistics, trends)) = self.found() else { return Ok(Default::default()) };
+        let mut series = Vec::new();
+        let all = [(&statistics.steps, false), (&statistics.summaries, true)];
+        let all = all.into_iter().filter(|(_, summaries)| !summaries || self.query.summaries);
+        for (trends, (metrics, of_summaries)) in trends.into_iter().flatten().zip(all) {
+            let trends = trends.all().iter().zip(0..).filter(|(trend, _)| !trend.is_empty());
+            series.extend(trends.map(|(trend, id)| MetricBuckets {
+                name: metrics.name(id).to_owned(),
+                buckets: trend.at_most(points),
+                of_summaries,
+            }));
+        }
+        Ok((self.statistics(&[])?, series))
+    }
+
+    /// What was omitted because a later attempt logged it again: of all that the query selects, if statistics or an
+    /// overview were read; else of what [`next`](Self::next) has passed.
+    pub fn omitted(&self) -> Omitted {
+        match (&self.pass, &self.progress, &*self.part_scans) {
+            (Some(pass), ..) => pass.omitted,
+            (None, Progress::Unread, [part_scan]) if omits(&self.query) => part_scan.index.omitted,
+            _ => self.omitted,
+        }
     }
 
     /// The damaged lines among those that this reader has read.
@@ -371,44 +484,77 @@ impl<I: Imports> MetricsReader<I> {
     }
 
     /// What the pass has found, or the scan of the part if no pass was necessary.
-    fn found(&self) -> Option<(&MetricStatistics, Option<&Trends>)> {
+    fn found(&self) -> Option<(&AllStatistics, Option<&AllTrends>)> {
         match &self.pass {
-            Some(pass) => Some((&pass.all_statistics, Some(&pass.trends))),
+            Some(pass) => Some((&pass.statistics, Some(&pass.trends))),
             None => self
                 .part_scans
                 .first()
-                .map(|part_scan| (&part_scan.index.all_statistics, part_scan.trends())),
+                .map(|part_scan| (&part_scan.index.statistics, part_scan.trends())),
         }
     }
 
     /// Continue the pass over the lines that the query asks for. True at the end.
     fn read_pass(&mut self, budget: &mut u64) -> Result<bool> {
+        let Some(Attempts { names, logged }) = &self.attempts else { return Ok(true) };
         let pass = self.pass.get_or_insert_with(|| {
             let ranges =
                 self.part_scans.iter().flat_map(|part_scan| ranges(part_scan, &self.query));
             Pass {
                 ranges: Ranges::new(&self.imports, RunFile::METRICS, ranges.collect()),
                 scanner: Scanner::default(),
-                all_statistics: MetricStatistics::default(),
-                trends: Trends::default(),
+                members: Vec::new(),
+                // With the same ids.
+                statistics: names.clone(),
+                trends: AllTrends::default(),
+                omitted: Omitted::default(),
                 at_end: false,
             }
         });
-        let Pass { ranges, scanner, all_statistics, trends, at_end } = pass;
-        let (query, attempts) = (&self.query, &self.attempts);
-        let takes = |entry: &EntryKey| takes(query, attempts.as_ref(), entry);
+        let Pass { ranges, scanner, members, statistics, trends, omitted, at_end } = pass;
+        let query = &self.query;
+        let omits = omits(query);
         while !*at_end && *budget > 0 {
             let stop = ranges.find(budget, &mut |line| {
-                let mut sample = |number, step, sample| trends.add(number, step, sample);
-                if let Some(entry_key) = scanner.read(line) {
-                    if takes(&entry_key) {
-                        scanner.count(all_statistics, &entry_key, &mut sample);
+                let key = if let Some(key) = scanner.read(line) {
+                    if !selects(query, &key) {
+                        return false;
                     }
-                } else if let Ok(ParsedLine { record: entry, .. }) = line.read(Entry::read)
-                    && takes(&entry)
-                {
+                    scanner.identify(&mut statistics.steps);
+                    members.clear();
+                    members.extend(scanner.members());
+                    key
+                } else {
                     // Damage was counted by the scan of the part.
-                    let _ = all_statistics.add_entry(&entry, &mut sample);
+                    let Ok(ParsedLine { record: entry, .. }) = line.read(Entry::read) else {
+                        return false;
+                    };
+                    if !selects(query, &entry) {
+                        return false;
+                    }
+                    let _ = statistics.identify(&entry, members);
+                    entry.key
+                };
+                let omits = omits && logged.has_after(key.attempt);
+                let epoch = key.epoch.unwrap_or(f64::NAN);
+                if key.step.is_none() && omits && logged.supersede_epoch(key.attempt, epoch) {
+                    omitted.rows += 1;
+                    return false;
+                }
+                let step = key.step.unwrap_or(epoch as u64);
+                let before = members.len();
+                if key.step.is_some() && omits {
+                    members.retain(|(id, _)| !logged.supersede(key.attempt, *id, step));
+                }
+                if members.len() < before {
+                    omitted.add(members.len() as u64, (before - members.len()) as u64);
+                }
+                let of_summaries = key.step.is_none();
+                for &(id, value) in &*members {
+                    if let Some(value) = value {
+                        statistics.of(of_summaries).add(id, step, value);
+                        trends[usize::from(of_summaries)].add(id, step, value);
+                    }
                 }
                 false
             })?;
@@ -416,15 +562,19 @@ impl<I: Imports> MetricsReader<I> {
         }
         Ok(*at_end)
     }
-
-    fn takes(&self, entry: &EntryKey) -> bool {
-        takes(&self.query, self.attempts.as_ref(), entry)
-    }
 }
 
-/// Whether a query asks for an entry, and no later attempt repeated it.
-fn takes(query: &Query, attempts: Option<&Attempts>, entry: &EntryKey) -> bool {
-    selects(query, entry) && !attempts.is_some_and(|attempts| attempts.supersede(entry))
+/// What is shown of an entry.
+enum Shown<'a> {
+    Whole,
+    /// All but these metrics, as they are written.
+    Without(Vec<&'a str>),
+    Nothing,
+}
+
+/// Whether what a later attempt logged again is omitted.
+fn omits(query: &Query) -> bool {
+    !query.all_attempts && query.attempt.is_none()
 }
 
 /// Where in a part lines may be that a query asks for: segments whose steps overlap its range, neighbors

@@ -20,13 +20,15 @@ pub(super) struct Scanner {
     values: Vec<f64>,
     /// The metrics of the latest lines, in their order. The values of a line belong to the first of these.
     metrics: Vec<Metric>,
+    /// How many of them are identified.
+    identified: usize,
 }
 
 struct Metric {
     /// The text before a value: `"name":`.
     key: Vec<u8>,
     name: String,
-    /// Its id in the statistics. None until a sample is counted: a line that is not counted adds no metric.
+    /// Its id in the statistics; none until it is identified, and above the limit.
     id: Option<u32>,
 }
 
@@ -36,24 +38,24 @@ impl Scanner {
         if line.torn { None } else { self.read_whole(line.bytes) }
     }
 
-    /// Add the values of the line that was read last, and has this key, to the statistics, and pass each metric's
-    /// id, the step and the value to `sample`. The statistics must be the same in every call.
-    pub(super) fn count(
-        &mut self,
-        all_statistics: &mut MetricStatistics,
-        entry_key: &EntryKey,
-        sample: &mut impl FnMut(u32, u64, f64),
-    ) {
-        let Some(step) = entry_key.step else { return };
-        for (metric, &value) in self.metrics.iter_mut().zip(&self.values) {
-            if metric.id.is_none() {
+    /// Find the ids of the metrics of the line that was read last. The statistics must be the same in every call.
+    #[inline]
+    pub(super) fn identify(&mut self, all_statistics: &mut MetricStatistics) {
+        let end = self.values.len();
+        if self.identified < end {
+            for metric in &mut self.metrics[self.identified..end] {
                 metric.id = all_statistics.metric_id(&metric.name);
             }
-            // Metrics above the limit have no statistics.
-            let Some(id) = metric.id else { continue };
-            all_statistics.add(id, step, value);
-            sample(id, step, value);
+            self.identified = end;
         }
+    }
+
+    /// The id and the value of each metric of the line that was read last. Metrics above the limit have no id and are
+    /// left out.
+    #[inline]
+    pub(super) fn members(&self) -> impl Iterator<Item = (u32, Option<f64>)> + Clone {
+        let members = self.metrics.iter().zip(&self.values);
+        members.filter_map(|(metric, &value)| Some((metric.id?, Some(value))))
     }
 
     fn read_whole(&mut self, line: &[u8]) -> Option<EntryKey> {
@@ -108,6 +110,7 @@ impl Scanner {
         let name = std::str::from_utf8(name).ok()?.to_owned();
         let key = rest[..rest.len() - after.len()].to_vec();
         self.metrics.truncate(place);
+        self.identified = self.identified.min(place);
         self.metrics.push(Metric { key, name, id: None });
         *rest = after;
         Some(())
@@ -215,7 +218,6 @@ fn whole_digits(rest: &mut &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
     use crate::metrics::entry::Entry;
-    use crate::metrics::entry::Number;
     use proptest::prelude::*;
 
     /// What the general reader makes of a line: a step's key, and its numbers by name.
@@ -223,8 +225,8 @@ mod tests {
         let entry = Entry::read(line).ok()?;
         let mut numbers = Vec::new();
         entry
-            .numbers(&mut |name, number| {
-                if let Number::Finite(value) = number {
+            .members(&mut |name, number| {
+                if let Some(value) = number.filter(|value| value.is_finite()) {
                     numbers.push((crate::json::unescape(name).into_owned(), value.to_bits()));
                 }
             })
@@ -238,11 +240,11 @@ mod tests {
         line: &str,
     ) -> Option<(EntryKey, Vec<(String, u64)>)> {
         let entry_key = scanner.read_whole(line.as_bytes())?;
-        let mut samples = Vec::new();
-        let mut sample = |number, _, value: f64| samples.push((number, value.to_bits()));
-        scanner.count(all_statistics, &entry_key, &mut sample);
-        let named = |(number, bits)| (all_statistics.name(number).to_owned(), bits);
-        Some((entry_key, samples.into_iter().map(named).collect()))
+        scanner.identify(all_statistics);
+        let named = |(id, value): (u32, Option<f64>)| {
+            value.map(|value| (all_statistics.name(id).to_owned(), value.to_bits()))
+        };
+        Some((entry_key, scanner.members().filter_map(named).collect()))
     }
 
     const LINE: &str = "{\"timestamp\":\"2026-11-22T10:16:55.123456Z\",\"step\":12,\"epoch\":0.5,\

@@ -157,6 +157,10 @@ impl Trend {
         self.buckets.chunks(count).map(merge).collect()
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.buckets.is_empty()
+    }
+
     /// The buckets merged into at most `most` of equal width.
     pub(super) fn at_most(&self, most: usize) -> Vec<Bucket> {
         self.merged(self.buckets.len().div_ceil(most.max(1)).max(1))

@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use model_foundry_types::{
-    Damage, ErrorReport, NamedStatistics, Part, Peaks, Position, Purpose, Query, Row, Series,
-    Timing, VerificationReport,
+    Damage, ErrorReport, NamedStatistics, Omitted, Part, Peaks, Position, Purpose, Query, Row,
+    Series, Timing, VerificationReport,
 };
 use wasmtime::Store;
 use wasmtime::component::ResourceAny;
@@ -28,6 +28,15 @@ const BLOCK: u32 = 1 << 20;
 
 /// How many rows the component returns at a time.
 const ROWS: u32 = 4096;
+
+/// What a reader of metrics left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadReport {
+    /// The lines that are damaged.
+    pub damage: Damage,
+    /// What a later attempt logged again.
+    pub omitted: Omitted,
+}
 
 /// Reads a run folder.
 pub struct RunReader {
@@ -91,7 +100,11 @@ impl RunReader {
     /// # Errors
     ///
     /// [`Error::Invalid`] if the query makes no sense, [`Error::Storage`] if the file cannot be read.
-    pub fn history(&mut self, query: Query, each: &mut dyn FnMut(&str) -> bool) -> Result<Damage> {
+    pub fn history(
+        &mut self,
+        query: Query,
+        each: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<ReadReport> {
         self.read_metrics(query, Purpose::Lines, |metrics| {
             while let Some(block) = metrics
                 .call(|reader, store, handle| reader.call_next_lines(store, handle, BLOCK))?
@@ -101,7 +114,7 @@ impl RunReader {
                     break;
                 }
             }
-            metrics.damage()
+            metrics.report()
         })
     }
 
@@ -111,7 +124,7 @@ impl RunReader {
     /// # Errors
     ///
     /// As [`history`](Self::history).
-    pub fn rows(&mut self, query: Query, each: &mut dyn FnMut(Row) -> bool) -> Result<Damage> {
+    pub fn rows(&mut self, query: Query, each: &mut dyn FnMut(Row) -> bool) -> Result<ReadReport> {
         self.read_metrics(query, Purpose::Lines, |metrics| {
             'all: while let Some(rows) =
                 metrics.call(|reader, store, handle| reader.call_next_rows(store, handle, ROWS))?
@@ -122,7 +135,7 @@ impl RunReader {
                     }
                 }
             }
-            metrics.damage()
+            metrics.report()
         })
     }
 
@@ -174,11 +187,11 @@ impl RunReader {
         &mut self,
         query: Query,
         names: &[String],
-    ) -> Result<(Vec<NamedStatistics>, Damage)> {
+    ) -> Result<(Vec<NamedStatistics>, ReadReport)> {
         self.read_metrics(query, Purpose::Statistics, |metrics| {
             let statistics = metrics
                 .call(|reader, store, handle| reader.call_statistics(store, handle, names))?;
-            Ok((statistics, metrics.damage()?))
+            Ok((statistics, metrics.report()?))
         })
     }
 
@@ -191,11 +204,11 @@ impl RunReader {
         &mut self,
         query: Query,
         points: u32,
-    ) -> Result<(Vec<NamedStatistics>, Vec<Series>, Damage)> {
+    ) -> Result<(Vec<NamedStatistics>, Vec<Series>, ReadReport)> {
         self.read_metrics(query, Purpose::Overview, |metrics| {
             let (statistics, series) = metrics
                 .call(|reader, store, handle| reader.call_overview(store, handle, points))?;
-            Ok((statistics, series, metrics.damage()?))
+            Ok((statistics, series, metrics.report()?))
         })
     }
 
@@ -343,7 +356,11 @@ impl MetricsReader<'_> {
         Ok(result??)
     }
 
-    fn damage(&mut self) -> Result<Damage> {
-        self.call(|reader, store, handle| Ok(Ok(reader.call_damage(store, handle)?)))
+    fn report(&mut self) -> Result<ReadReport> {
+        let damage =
+            self.call(|reader, store, handle| Ok(Ok(reader.call_damage(store, handle)?)))?;
+        let omitted =
+            self.call(|reader, store, handle| Ok(Ok(reader.call_omitted(store, handle)?)))?;
+        Ok(ReadReport { damage, omitted })
     }
 }
