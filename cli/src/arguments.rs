@@ -8,7 +8,7 @@ use clap::{Args, Parser};
 use model_foundry::{FORMAT_VERSION, Query, RunFolder, RunReader};
 
 use crate::commands::Command;
-use crate::terminal::{NOTE, PLAIN};
+use crate::terminal::note;
 
 /// Log training runs into plain files, through a sandboxed component.
 #[derive(Parser)]
@@ -45,11 +45,11 @@ impl Folder {
     pub(crate) fn open_folder(&self) -> Result<RunFolder> {
         let folder = RunFolder::open(&self.dir)?;
         if let Some(version) = folder.newer_format() {
-            anstream::eprintln!(
-                "{NOTE}note:{PLAIN} {} has format version {version}, newer than {FORMAT_VERSION}: parts of this \
-                 run may be missing here; update model-foundry",
+            note(&format!(
+                "{} has format version {version}, newer than {FORMAT_VERSION}: parts of this run may be missing \
+                 here; update model-foundry",
                 self.dir.display()
-            );
+            ));
         }
         Ok(folder)
     }

@@ -4,6 +4,7 @@ mod arguments;
 mod commands;
 mod output;
 mod page;
+mod parameters;
 mod supervise;
 mod terminal;
 
@@ -16,6 +17,9 @@ use arguments::Arguments;
 
 /// Parse the arguments, run the command, and report what failed.
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == supervise::WITNESS) {
+        return supervise::witness().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -30,9 +34,12 @@ fn main() -> ExitCode {
         // The reader of our output closed it: `model-foundry history DIR | head`.
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            let error = format!("{error:#}");
-            let error = terminal::plain(&error);
-            anstream::eprintln!("{}error:{} {error}", terminal::BAD, terminal::PLAIN);
+            let text = terminal::plain_lines(&format!("{error:#}"));
+            terminal::print_error(format_args!(
+                "{}error:{} {text}",
+                terminal::BAD,
+                terminal::PLAIN
+            ));
             ExitCode::FAILURE
         }
     }

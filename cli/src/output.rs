@@ -8,7 +8,7 @@ use clap::Args;
 use model_foundry::{Damage, DamagedLine, Omitted, ReadReport};
 use serde::Serialize;
 
-use crate::terminal::{NOTE, PLAIN, counted};
+use crate::terminal::{counted, note, plain_json};
 
 /// The format of a command's answer.
 #[derive(Args)]
@@ -27,8 +27,8 @@ impl Output {
     ) -> Result<()> {
         let mut out = anstream::stdout().lock();
         if self.json {
-            serde_json::to_writer_pretty(&mut out, answer)?;
-            writeln!(out)?;
+            let json = serde_json::to_string_pretty(answer)?;
+            writeln!(out, "{}", plain_json(&json))?;
         } else {
             text(&mut out)?;
         }
@@ -40,7 +40,7 @@ impl Output {
 /// Report on standard error what was left out of the metrics.
 pub(crate) fn report_left_out(folder: &Path, report: &ReadReport) {
     if let Some(omitted) = omitted(&report.omitted) {
-        anstream::eprintln!("{NOTE}note:{PLAIN} {omitted}");
+        note(&omitted);
     }
     warn_of_damage(folder, &report.damage);
 }
@@ -65,9 +65,8 @@ fn warn_of_damage(folder: &Path, damage: &Damage) {
         1 => String::new(),
         lines => format!(" and {} more", lines - 1),
     };
-    anstream::eprintln!(
-        "{NOTE}note:{PLAIN} skipped {file} line {line} ({problem}){others}; list them with \
-         `model-foundry verify {}`",
+    note(&format!(
+        "skipped {file} line {line} ({problem}){others}; list them with `model-foundry verify {}`",
         folder.display()
-    );
+    ));
 }

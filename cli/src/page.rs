@@ -1,19 +1,20 @@
 //! The page that `show` prints and `run` ends with: what a person wants to know after training.
 
 use std::io::{self, Write};
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use model_foundry::{
-    ErrorEntry, ErrorReport, Manifest, NamedStatistics, Omitted, Peaks, ReadReport, RunReader,
-    Series, Status, Timing, rfc3339,
+    Content, ErrorEntry, ErrorReport, Manifest, NamedStatistics, Omitted, Peaks, RUN_FILES,
+    ReadReport, RunReader, Series, Status, Timing, rfc3339,
 };
 use serde::Serialize;
 
 use crate::arguments::Attempts;
 use crate::terminal::{
-    BAD, FAINT, GOOD, NOTE, PLAIN, STRONG, bytes, count, counted, duration, number, one_line,
-    percentile, plain, seconds, sparkline, table, table_text,
+    BAD, FAINT, GOOD, NOTE, PLAIN, STRONG, bytes, count, counted, duration, note, number, one_line,
+    percentile, plain, plain_path, seconds, sparkline, table, table_text,
 };
 
 /// How wide the small charts are.
@@ -37,6 +38,8 @@ pub(crate) struct Page {
     omitted: Omitted,
     #[serde(skip)]
     report: ReadReport,
+    #[serde(skip)]
+    last_write: Option<u64>,
 }
 
 impl Page {
@@ -46,7 +49,8 @@ impl Page {
         let errors = reader.errors(5)?;
         let (timings, memory) = reader.performance()?;
         Ok(Self {
-            run: reader.manifest()?,
+            run: readable_manifest(reader),
+            last_write: last_write(reader.folder()),
             metrics,
             series,
             timings,
@@ -75,28 +79,42 @@ impl Page {
 
     fn write_head(&self, out: &mut dyn Write, folder: &std::path::Path) -> io::Result<()> {
         let Some(run) = &self.run else {
-            return writeln!(out, "{STRONG}{}{PLAIN}  {FAINT}no run.json{PLAIN}", folder.display());
+            return writeln!(
+                out,
+                "{STRONG}{}{PLAIN}  {FAINT}no run.json that can be read{PLAIN}",
+                plain_path(folder)
+            );
         };
-        write!(out, "{STRONG}{}{PLAIN}", plain(&run.experiment))?;
+        write!(out, "{STRONG}{}{PLAIN}", one_line(&run.experiment, 200))?;
         if let Some(latest) = run.latest() {
             let style = match latest.status {
                 Status::Completed => GOOD,
                 Status::Running => STRONG,
-                Status::Interrupted => NOTE,
-                Status::Failed | Status::Died => BAD,
+                Status::Interrupted | Status::Preempted => NOTE,
+                _ => BAD,
             };
-            write!(out, "  {style}{}{PLAIN}", latest.status.name())?;
-            if let Some(code) = latest.exit_code.filter(|code| *code != 0) {
+            write!(out, "  {style}{}{PLAIN}", one_line(latest.status.name(), 40))?;
+            if let Some(signal) = latest.signal_name() {
+                write!(out, " by {}", one_line(signal, 20))?;
+                if signal == "SIGKILL" {
+                    write!(out, " (often out of memory)")?;
+                }
+            } else if let Some(code) = latest.exit_code.filter(|code| *code != 0) {
                 write!(out, " with exit code {code}")?;
             }
-            if let Some(took) = took(&latest.start, latest.end.as_deref()) {
-                write!(out, " {} {}", in_or_since(latest.status), duration(took))?;
+            let end = latest.end.clone().or_else(|| match latest.status {
+                Status::Running => Some(rfc3339(now())),
+                // Its process recorded no end; the last thing that it wrote is the best that is known.
+                _ => self.last_write.map(rfc3339),
+            });
+            if let Some(took) = end.and_then(|end| took(&latest.start, &end)) {
+                write!(out, " {} {}", in_or_after(&latest.status), duration(took))?;
             }
             if run.attempts.len() > 1 {
                 write!(out, ", attempt {}", latest.attempt)?;
             }
         }
-        writeln!(out, "  {FAINT}{}{PLAIN}", folder.display())?;
+        writeln!(out, "  {FAINT}{}{PLAIN}", plain_path(folder))?;
         let commit = plain(&run.git_hash);
         let start = run.latest().map(|latest| latest.start.as_str()).unwrap_or_default();
         let start = plain(start.get(..19).unwrap_or(start)).replace('T', " ");
@@ -228,14 +246,17 @@ impl Page {
             component += attempt.component_failures;
             latest = attempt.storage_error.as_ref().or(latest);
         }
-        if failures > 0 {
+        if failures > 0 || refused > 0 {
             write!(out, "\n{BAD}storage{PLAIN}  {} failed", counted(failures, "append"))?;
             if refused > 0 {
                 write!(out, "; {} lost", counted(refused, "record"))?;
             } else {
                 write!(out, "; no record was lost")?;
             }
-            writeln!(out, ": {}", one_line(latest.map_or("", String::as_str), 200))?;
+            if let Some(latest) = latest {
+                write!(out, ": {}", one_line(latest, 200))?;
+            }
+            writeln!(out)?;
         }
         if component > 0 {
             let times = counted(component, "time");
@@ -254,6 +275,14 @@ pub(crate) fn metric_name(metric: &NamedStatistics, width: usize) -> String {
 /// What the position of a metric's sample is: a step, or the epoch of a summary.
 pub(crate) fn position(metric: &NamedStatistics) -> &'static str {
     if metric.of_summaries { "epoch" } else { "step" }
+}
+
+/// run.json, if it can be read: metrics can be shown without it. If it cannot be, that is reported.
+fn readable_manifest(reader: &RunReader) -> Option<Manifest> {
+    reader.manifest().unwrap_or_else(|error| {
+        note(&format!("{error}"));
+        None
+    })
 }
 
 /// When an error was logged.
@@ -279,7 +308,7 @@ pub(crate) fn timings_table(timings: &[Timing]) -> String {
     table_text(&rows)
 }
 
-fn in_or_since(status: Status) -> &'static str {
+fn in_or_after(status: &Status) -> &'static str {
     match status {
         Status::Running => "for",
         Status::Completed => "in",
@@ -287,12 +316,30 @@ fn in_or_since(status: Status) -> &'static str {
     }
 }
 
-/// From start to end, or to now.
-fn took(start: &str, end: Option<&str>) -> Option<Duration> {
-    let parse = |text: &str| chrono::DateTime::parse_from_rfc3339(text).ok();
-    let end = match end {
-        Some(end) => parse(end)?.to_utc(),
-        None => chrono::Utc::now(),
+/// From start to end.
+fn took(start: &str, end: &str) -> Option<Duration> {
+    let parse = |text: &str| Some(chrono::DateTime::parse_from_rfc3339(text).ok()?.to_utc());
+    (parse(end)? - parse(start)?).to_std().ok()
+}
+
+/// Microseconds since 1970-01-01T00:00:00Z.
+fn now() -> u64 {
+    micros(SystemTime::now()).unwrap_or_default()
+}
+
+fn micros(time: SystemTime) -> Option<u64> {
+    u64::try_from(time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_micros()).ok()
+}
+
+/// When a file that a run appends to was last written, in microseconds since 1970-01-01T00:00:00Z.
+fn last_write(folder: &Path) -> Option<u64> {
+    let files = std::fs::read_dir(folder).ok()?.flatten();
+    let is_log = |name: &str| {
+        RUN_FILES.iter().any(|file| {
+            file.content == Content::Lines
+                && name.starts_with(file.name.split('.').next().unwrap_or(file.name))
+        })
     };
-    (end - parse(start)?.to_utc()).to_std().ok()
+    let written = files.filter(|file| file.file_name().to_str().is_some_and(is_log));
+    written.filter_map(|file| micros(file.metadata().ok()?.modified().ok()?)).max()
 }

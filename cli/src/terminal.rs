@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::io::IsTerminal as _;
+use std::path::Path;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
@@ -23,12 +24,22 @@ pub(crate) const NOTE: Style = AnsiColor::Yellow.on_default().bold();
 /// The end of a style.
 pub(crate) const PLAIN: anstyle::Reset = anstyle::Reset;
 
-/// Text from a file or a component, safe to print: a terminal must not be steered by what was logged.
+/// Whether a character could steer a terminal, forge a line, or make text look like other text: a control character of
+/// any kind, a line separator, or a control of the direction of text.
+fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        )
+}
+
+/// Text that others control (a name, a file, a message) on one line, safe to print. Every command passes such text
+/// through this.
 pub(crate) fn plain(text: &str) -> Cow<'_, str> {
-    if text.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
+    if text.chars().any(is_unsafe) {
         let escape = |c: char| match c {
-            '\n' | '\t' => c.to_string(),
-            c if c.is_control() => c.escape_default().to_string(),
+            c if is_unsafe(c) => c.escape_default().to_string(),
             c => c.to_string(),
         };
         Cow::Owned(text.chars().map(escape).collect())
@@ -37,9 +48,54 @@ pub(crate) fn plain(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// Text of several lines, each as [`plain`] makes it.
+pub(crate) fn plain_lines(text: &str) -> String {
+    let mut lines = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let (line, end) = line.strip_suffix('\n').map_or((line, ""), |line| (line, "\n"));
+        // Tabs align what was logged, and do no harm.
+        let parts: Vec<_> = line.split('\t').map(plain).collect();
+        lines.push_str(&parts.join("\t"));
+        lines.push_str(end);
+    }
+    lines
+}
+
+/// A path, as [`plain`] makes it.
+pub(crate) fn plain_path(path: &Path) -> String {
+    plain(&path.to_string_lossy()).into_owned()
+}
+
+/// JSON text that is safe to print: what a terminal could take as a control is escaped. Such a character can only be
+/// in a string.
+pub(crate) fn plain_json(json: &str) -> Cow<'_, str> {
+    let is_escaped = |c: char| is_unsafe(c) && c != '\n' && c != '\t' && c != '\r';
+    if json.chars().any(is_escaped) {
+        let escape = |c: char| match c {
+            c if is_escaped(c) => format!("\\u{:04x}", u32::from(c)),
+            c => c.to_string(),
+        };
+        Cow::Owned(json.chars().map(escape).collect())
+    } else {
+        Cow::Borrowed(json)
+    }
+}
+
+/// Print a line on standard error. It cannot fail: a terminal that is closed, or a full disk, must not end the program.
+pub(crate) fn print_error(line: std::fmt::Arguments<'_>) {
+    use std::io::Write as _;
+    let _ = writeln!(anstream::stderr().lock(), "{line}");
+}
+
+/// Print a note on standard error.
+pub(crate) fn note(text: &str) {
+    print_error(format_args!("{NOTE}note:{PLAIN} {}", plain(text)));
+}
+
 /// Text on one line.
 pub(crate) fn one_line(text: &str, longest: usize) -> String {
-    let text: String = plain(text).split_whitespace().collect::<Vec<_>>().join(" ");
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let text = plain(&text).into_owned();
     if text.chars().count() <= longest {
         return text;
     }

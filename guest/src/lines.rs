@@ -50,7 +50,7 @@ pub struct ParsedLine<'a, T> {
 }
 
 impl<'a> Line<'a> {
-    /// Parses the line's record with `read`.
+    /// Parses the line's record with `read`. A last line without its newline is a record if it is complete.
     ///
     /// A process that is killed during a write leaves a fragment without a newline, and the record that
     /// another process appends next is on the same line. That record is complete, and this returns it.
@@ -67,7 +67,10 @@ impl<'a> Line<'a> {
             Ok((text, record)) => return Ok(ParsedLine { text, record, fragment: None }),
             Err(problem) => problem,
         };
-        if self.torn || self.bytes.is_empty() {
+        if self.torn {
+            return Err("the line is cut off");
+        }
+        if self.bytes.is_empty() {
             return Err(problem);
         }
         // Take the first start from which the whole rest of the line parses: a nested object may begin the
@@ -86,9 +89,6 @@ impl<'a> Line<'a> {
     fn text(&self) -> Result<&'a str, Problem> {
         if self.length as usize > MAX_LINE {
             return Err("the line is longer than 32 MiB");
-        }
-        if self.torn {
-            return Err("the line is cut off");
         }
         std::str::from_utf8(self.bytes).map_err(|_| "the line is not UTF-8")
     }

@@ -108,14 +108,14 @@ pub use api::metrics::{Columns, Epoch, MetricsLogger};
 pub use api::performance::{PerformanceLogger, TimedBlock};
 pub use api::reader::{ReadReport, RunReader};
 pub use api::record_parser::RecordParser;
-pub use api::run::{ForkState, RUN_DIR_VARIABLE, Run, RunBuilder};
+pub use api::run::{ForkState, RUN_DIR_VARIABLE, Resume, Run, RunBuilder, SUPERVISED_VARIABLE};
 pub use api::standalone::Standalone;
 pub use api::structured::StructuredLogger;
 pub use api::verification::FileReport;
 pub use engine::runtime::{COMPONENT, Runtime, RuntimeOptions};
 pub use error::{Error, Result};
 pub use folder::RunFolder;
-pub use folder::manifest::{Attempt, FORMAT_VERSION, Host, MANIFEST, Manifest, Status};
+pub use folder::manifest::{Attempt, FORMAT_VERSION, Host, MANIFEST, Manifest, Origin, Status};
 #[doc(hidden)]
 pub use folder::run_files::{Content, FileId, RUN_FILES, RunFile, Verified};
 pub use model_foundry_types::{
@@ -126,7 +126,11 @@ pub use model_foundry_types::{
     Traceback, TypeCount, UnknownLevel, Value, Violation, rfc3339,
 };
 #[doc(hidden)]
-pub use process::termination::{listen_after_fork, not_ignored};
+pub use process::origin::quoted;
+#[doc(hidden)]
+pub use process::secrets::{MASK, is_secret_name, masked, masked_command};
+#[doc(hidden)]
+pub use process::termination::{listen_after_fork, not_ignored, signal_name};
 pub use recording::error_policy::{Console, OnError};
 pub use services::clocks::{Clock, ManualClock};
 #[doc(hidden)]

@@ -465,8 +465,9 @@ fn a_size_limit_cuts_a_record_short_and_is_survived() -> Result<()> {
         feed(step)?;
         step += 1;
     }
-    // Each failure is reported with its line number.
-    let line = errors.find(|line| line.starts_with("line ")).expect("a line on standard error");
+    // The first failure is reported.
+    let line = errors.next().expect("a line on standard error");
+    assert!(line.starts_with("model-foundry: could not write a record"), "{line}");
     assert!(line.contains("raise `ulimit -f`"), "{line}");
     let fed = experiment.text("metrics.jsonl");
     assert_eq!(fed.len() as u64, LIMIT, "the record is cut short at the limit");
@@ -476,21 +477,19 @@ fn a_size_limit_cuts_a_record_short_and_is_survived() -> Result<()> {
     drop(stdin);
     let output = process.wait_with_output()?;
 
-    assert_eq!(output.status.code(), Some(1), "some records failed at first");
+    assert_eq!(output.status.code(), Some(0), "every record is stored in the end");
+    assert_eq!(errors.next(), None, "and reported once");
     let counts: Value = serde_json::from_slice(&output.stdout)?;
-    let failed = 1 + errors.filter(|line| line.starts_with("line ")).count() as u64;
-    assert_eq!(counts["bad_lines"], failed);
-    assert_eq!((&counts["logged"], &counts["not_stored"]), (&json!(step + 1 - failed), &json!(0)));
+    assert_eq!(counts["bad_lines"], 0);
+    assert_eq!((&counts["logged"], &counts["not_stored"]), (&json!(step + 1), &json!(0)));
     assert_eq!(
         steps(&experiment),
         (0..=step).collect::<Vec<_>>(),
         "all records are in the file in the end"
     );
     let attempt = experiment.latest_attempt();
-    assert_eq!(
-        (&attempt["storage_failures"], &attempt["refused_records"]),
-        (&json!(failed), &json!(0))
-    );
+    assert!(attempt["storage_failures"].as_u64() >= Some(1), "{attempt}");
+    assert_eq!(attempt["refused_records"], 0);
     Ok(())
 }
 
@@ -511,7 +510,7 @@ fn a_size_limit_for_good_loses_what_is_counted() -> Result<()> {
 
     assert_eq!(output.status.code(), Some(1));
     let counts: Value = serde_json::from_slice(&output.stdout)?;
-    let (logged, refused) = (counts["logged"].as_u64(), counts["bad_lines"].as_u64());
+    let (logged, refused) = (counts["logged"].as_u64(), counts["not_stored"].as_u64());
     let (logged, refused) = (logged.unwrap_or_default(), refused.unwrap_or_default());
     assert_eq!(logged + refused, 500);
     assert!(logged > 100 && refused > 100, "{counts}");

@@ -132,7 +132,7 @@ fn killed_process_loses_nothing() -> Result<()> {
 
     // As the kills left the files, with torn lines.
     let mut reader = RunReader::open(folder)?;
-    let died = reader.manifest()?.expect("run.json").latest().map(|latest| latest.status);
+    let died = reader.manifest()?.expect("run.json").latest().map(|latest| latest.status.clone());
     assert_eq!(died, Some(Status::Died));
     let (found, damaged) = metrics_read(&experiment)?;
     nothing_is_lost(&acknowledged, "metrics", &found);

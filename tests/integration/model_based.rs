@@ -164,7 +164,24 @@ impl World {
             let text = std::fs::read_to_string(&path).unwrap_or_default();
             let next = text.lines().last().unwrap_or("{\"timestamp\":\"").as_bytes();
             let torn = &next[..(next.len() as f64 * share) as usize];
-            std::fs::OpenOptions::new().append(true).create(true).open(path)?.write_all(torn)?;
+            // Only the newline is missing: it is a record.
+            if let Ok(record) = serde_json::from_slice::<Value>(torn) {
+                let number = |value: &Value| value.as_u64();
+                if file == "main.log" {
+                    self.model.records.extend(number(&record["context"]["number"]));
+                } else {
+                    let attempt = number(&record["attempt"]).unwrap_or(1);
+                    let step = number(&record["step"]).expect("a step");
+                    let number = number(&record["metrics"]["number"]).expect("a number");
+                    self.model.metrics.push((attempt, step, number));
+                }
+            }
+            let mut bytes = torn.to_vec();
+            if !torn.is_empty() && !text.is_empty() && !text.ends_with('\n') {
+                // As every record after a line that lacks its newline.
+                bytes.insert(0, b'\n');
+            }
+            std::fs::OpenOptions::new().append(true).create(true).open(path)?.write_all(&bytes)?;
         }
         self.model.ended.push(Status::Died);
         // Before the next attempt repairs the files, readers skip the torn ends.
@@ -228,7 +245,8 @@ impl World {
         assert_eq!(self.numbers("errors.jsonl"), self.model.errors);
         self.experiment.assert_undamaged();
         let manifest = self.experiment.manifest();
-        let ended: Vec<_> = manifest.attempts.iter().map(|attempt| attempt.status).collect();
+        let ended: Vec<_> =
+            manifest.attempts.iter().map(|attempt| attempt.status.clone()).collect();
         assert_eq!(ended, self.model.ended);
         Ok(())
     }

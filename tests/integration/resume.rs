@@ -40,7 +40,7 @@ fn losses(experiment: &Experiment, query: Query) -> Result<Vec<(u64, f64)>> {
 fn statuses(experiment: &Experiment) -> Vec<Status> {
     let attempts = experiment.manifest().attempts;
     assert!(attempts.iter().map(|attempt| attempt.attempt).eq(1..=attempts.len() as u32));
-    attempts.iter().map(|attempt| attempt.status).collect()
+    attempts.iter().map(|attempt| attempt.status.clone()).collect()
 }
 
 #[test]

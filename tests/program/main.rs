@@ -8,6 +8,7 @@ mod gpu;
 mod history;
 mod log;
 mod run;
+mod runs;
 mod show;
 mod stats;
 mod tail;

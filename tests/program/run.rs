@@ -75,17 +75,19 @@ fn run_keeps_the_exit_code() {
         ("exit 3", 3, "failed"),
         ("exit 255", 255, "failed"),
         ("kill -TERM $$", 143, "interrupted"),
-        ("kill -KILL $$", 137, "failed"),
+        ("kill -KILL $$", 137, "killed"),
         ("kill -INT $$", 130, "interrupted"),
     ];
     for (script, code, status) in cases {
-        let output = place.run(&["--quiet"], script);
+        let output = place.run(&["--quiet", "--resume"], script);
 
         assert_eq!(output.status.code(), Some(code), "{script}");
         assert_eq!(place.attempts("exit_code").last(), Some(&json!(code)));
         assert_eq!(place.attempts("status").last(), Some(&json!(status)), "{script}");
     }
     assert_eq!(place.attempts("attempt").len(), cases.len());
+    let signals: Vec<_> = place.attempts("signal").split_off(3);
+    assert_eq!(signals, ["SIGTERM", "SIGKILL", "SIGINT"]);
 }
 
 #[test]
@@ -150,7 +152,7 @@ fn a_second_run_is_the_second_attempt() {
     place.write("out", "{'loss': 0.25, 'epoch': 0.5}\n{'loss': 0.125, 'epoch': 1.0}\n");
 
     place.run(&["--quiet"], "cat out");
-    place.run(&["--quiet"], "cat out");
+    place.run(&["--quiet", "--resume"], "cat out");
 
     insta::assert_snapshot!(place.lines("metrics.jsonl"), @r#"
     {"step":1,"epoch":0.5,"step_inferred":true,"metrics":{"loss":0.25}}

@@ -1,6 +1,7 @@
 //! Names, folders and files that cannot be used: each error is one sentence, and nothing is created or changed.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
 use model_foundry::{ConfigReader, Console, Error, Field, OnError, Query, Run, RunReader, Runtime};
@@ -56,8 +57,13 @@ fn a_run_folder_that_is_a_file_is_refused() -> Result<()> {
     let experiment = Experiment::new();
     let file = experiment.path("tiny");
     std::fs::write(&file, "precious")?;
-    let problem = problem(open(experiment.folder(), "tiny"), &file);
-    assert!(problem.starts_with("cannot create the run folder: "), "{problem}");
+    let opened = Run::builder("tiny").folder(&file).console(Console::Silent).open();
+    let problem = problem(opened, &file);
+    assert!(problem.starts_with("cannot open the run folder: "), "{problem}");
+    assert_eq!(experiment.text("tiny"), "precious");
+    // A new run has another name.
+    let run = open(experiment.folder(), "tiny")?;
+    assert_eq!(run.folder(), experiment.path("tiny-2"));
     assert_eq!(experiment.text("tiny"), "precious");
     Ok(())
 }
@@ -91,9 +97,19 @@ fn the_folder_of_another_experiment_is_refused() -> Result<()> {
 fn a_manifest_that_is_none_is_told_by_its_path() -> Result<()> {
     for garbage in ["", "{", "[]", "{\"experiment\": 3}", "\u{0}"] {
         let experiment = Experiment::new();
+        drop(experiment.run());
         std::fs::write(experiment.path("run.json"), garbage)?;
-        problem(experiment.builder().open(), &experiment.path("run.json"));
-        assert_eq!(experiment.text("run.json"), garbage, "the file is unchanged");
+
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let print = lines.clone();
+        let print = move |line: &str| print.lock().expect("the lines").push(line.to_owned());
+        let run = experiment.builder().console(Console::Failures(Arc::new(print))).open()?;
+
+        let lines = lines.lock().expect("the lines").join("\n");
+        assert!(lines.contains("run.json.unusable"), "{lines}");
+        assert!(lines.contains(&*experiment.folder().to_string_lossy()), "{lines}");
+        assert_eq!(experiment.text("run.json.unusable"), garbage, "the file is kept");
+        assert_eq!(run.attempt(), 1);
     }
     Ok(())
 }

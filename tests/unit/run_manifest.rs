@@ -52,7 +52,11 @@ fn run_json_is_written_key_by_key() -> Result<()> {
     let known = manifest(&experiment)?;
     let mut text = text.replace(&format!("\"pid\": {}", std::process::id()), "\"pid\": [pid]");
     for (name, value) in [
+        ("id", &known["id"]),
         ("git_hash", &known["git_hash"]),
+        ("git_dirty", &known["attempts"][0]["git_dirty"]),
+        ("directory", &known["attempts"][0]["directory"]),
+        ("host", &known["attempts"][0]["host"]),
         ("name", &known["host"]["name"]),
         ("platform", &known["host"]["platform"]),
         ("processors", &known["host"]["processors"]),
@@ -62,6 +66,7 @@ fn run_json_is_written_key_by_key() -> Result<()> {
     insta::assert_snapshot!(text, @r#"
     {
       "format_version": 1,
+      "id": [id],
       "experiment": "tiny",
       "git_hash": [git_hash],
       "device": "cpu",
@@ -102,6 +107,35 @@ fn run_json_is_written_key_by_key() -> Result<()> {
           "status": "failed",
           "exit_code": 3,
           "pid": [pid],
+          "command": "train --lr=1",
+          "directory": [directory],
+          "git_hash": [git_hash],
+          "git_dirty": [git_dirty],
+          "host": [host],
+          "device": "cpu",
+          "versions": {
+            "model_foundry": "0.1.0"
+          },
+          "configuration": {
+            "model": {
+              "layers": 2
+            },
+            "logging": {
+              "console_level": "INFO",
+              "file_level": "DEBUG",
+              "use_structured_logging": true,
+              "log_to_wandb": false,
+              "max_log_files": 10,
+              "max_log_size_mb": 100,
+              "log_metrics_every_n_steps": 10,
+              "log_detailed_metrics_every_n_steps": 100,
+              "profile_performance": false,
+              "log_memory_every_n_steps": 100,
+              "max_errors_to_track": 1000,
+              "durability": "immediate",
+              "flush_interval_ms": 200
+            }
+          },
           "storage_failures": 0,
           "refused_records": 0,
           "component_failures": 0

@@ -9,7 +9,7 @@ use clap::{Subcommand, ValueEnum};
 use model_foundry::{ConfigReader, Error, Format, Runtime, Violation};
 
 use crate::output::Output;
-use crate::terminal::{BAD, GOOD, PLAIN, STRONG, plain};
+use crate::terminal::{BAD, GOOD, PLAIN, STRONG, plain, plain_path};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -87,7 +87,7 @@ fn check(reader: &mut ConfigReader, file: &Path, output: &Output) -> Result<Exit
         Ok(config) => {
             let text = reader.render(&config.logging, Format::Toml)?;
             output.print(&config.whole, |out| {
-                writeln!(out, "{GOOD}ok{PLAIN}  {}", file.display())?;
+                writeln!(out, "{GOOD}ok{PLAIN}  {}", plain_path(file))?;
                 write!(out, "{text}")?;
                 Ok(())
             })?;
@@ -96,7 +96,7 @@ fn check(reader: &mut ConfigReader, file: &Path, output: &Output) -> Result<Exit
         Err(Error::Config { violations, .. }) => {
             let answer = serde_json::json!({ "violations": violations });
             output.print(&answer, |out| {
-                writeln!(out, "{BAD}not valid{PLAIN}  {}", file.display())?;
+                writeln!(out, "{BAD}not valid{PLAIN}  {}", plain_path(file))?;
                 violations.iter().try_for_each(|violation| write_violation(out, violation))
             })?;
             Ok(ExitCode::FAILURE)

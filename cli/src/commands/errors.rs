@@ -8,7 +8,7 @@ use model_foundry::{ErrorEntry, ErrorReport};
 use crate::arguments::Folder;
 use crate::output::Output;
 use crate::page::time;
-use crate::terminal::{BAD, FAINT, PLAIN, count, counted, one_line, plain};
+use crate::terminal::{BAD, FAINT, PLAIN, count, counted, one_line, plain, plain_lines};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -69,7 +69,7 @@ fn write_entry(
         writeln!(out, "    {FAINT}{}{PLAIN}", one_line(&entry.context, 300))?;
     }
     if traceback {
-        for line in plain(&entry.traceback).lines() {
+        for line in plain_lines(&entry.traceback).lines() {
             writeln!(out, "    {line}")?;
         }
     }

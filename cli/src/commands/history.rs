@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::arguments::{Folder, Selection};
 use crate::output::report_left_out;
-use crate::terminal::{number, one_line, plain};
+use crate::terminal::{number, one_line, plain, plain_json};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -54,7 +54,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     }
     let report = reader.history(query, &mut |block| {
         written = if arguments.json {
-            out.write_all(block.as_bytes())
+            out.write_all(plain_json(block).as_bytes())
         } else {
             block.lines().try_for_each(|line| write_row(&mut out, line, &columns))
         };
@@ -83,7 +83,7 @@ fn write_row(out: &mut impl io::Write, line: &str, columns: &[String]) -> io::Re
             number(n.as_f64().unwrap_or_default())
         }
         (Some(serde_json::Value::String(text)), None) => plain(text).into_owned(),
-        (Some(other), None) => other.to_string(),
+        (Some(other), None) => plain(&other.to_string()).into_owned(),
     };
     // A summary is of an epoch.
     let step = entry.get("step").map_or_else(|| "summary".to_owned(), |step| text(Some(step), None));

@@ -1,16 +1,20 @@
 //! `model-foundry log`: log records given as JSON Lines on standard input, from any language.
 
+use std::collections::HashSet;
 use std::io::{self, BufRead as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use model_foundry::{
-    ConfigReader, MessageRecord, MetricsLogger, OnError, ParsedRecord, RecordParser, Run, RunFolder,
+    ConfigReader, Error, MessageRecord, MetricsLogger, OnError, ParsedRecord, RecordParser, Run, RunFolder,
     Runtime, Status, StepRecord, StructuredLogger, SummaryRecord,
 };
 
-use crate::terminal::{BAD, PLAIN, counted, plain};
+use crate::terminal::{BAD, PLAIN, counted, plain, print_error};
+
+/// How many different problems of stored records are reported.
+const MOST_PROBLEMS: usize = 10;
 
 /// The longest line in bytes, which is that of a record.
 const LONGEST: u64 = 16 << 20;
@@ -64,6 +68,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     let mut input = io::stdin().lock();
     let (mut number, mut good, mut bad) = (0_u64, 0_u64, 0_u64);
     let mut line = Vec::new();
+    let mut reported = HashSet::new();
     loop {
         line.clear();
         let read = io::Read::take(&mut input, LONGEST).read_until(b'\n', &mut line);
@@ -82,7 +87,16 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         }
         match records.log(&line) {
             Ok(()) => good += 1,
-            Err(problem) => {
+            // It waits for the storage, which the run reports once.
+            Err(Problem::OfStorage) => good += 1,
+            // It is stored.
+            Err(Problem::OfStatistics(problem)) => {
+                good += 1;
+                if reported.insert(problem.clone()) && reported.len() <= MOST_PROBLEMS {
+                    warn(number, &problem);
+                }
+            }
+            Err(Problem::OfLine(problem)) => {
                 warn(number, &problem);
                 bad += 1;
             }
@@ -92,22 +106,45 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     // Under `buffered` the storage fails after the call that logged the record.
     let lost = storage.waiting + storage.refused;
     let all_well = bad == 0 && lost == 0;
+    let good = good.saturating_sub(lost);
     records.run.finish(if all_well { Status::Completed } else { Status::Failed }, None);
     if arguments.json {
         let counts = serde_json::json!({ "logged": good, "bad_lines": bad, "not_stored": lost });
         writeln!(io::stdout(), "{counts}")?;
     } else if !all_well {
         let (good, bad) = (counted(good, "record"), counted(bad, "line"));
-        anstream::eprintln!("logged {good}, rejected {bad}");
+        print_error(format_args!("logged {good}, rejected {bad}"));
         if let Some(reason) = storage.latest.filter(|_| lost > 0) {
-            anstream::eprintln!("{} not stored: {reason}", counted(lost, "record"));
+            let lost = counted(lost, "record");
+            print_error(format_args!("{lost} not stored: {}", plain(&reason)));
         }
     }
     Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn warn(line: u64, problem: &str) {
-    anstream::eprintln!("{BAD}line {line}:{PLAIN} {}", plain(problem));
+    print_error(format_args!("{BAD}line {line}:{PLAIN} {}", plain(problem)));
+}
+
+/// Why a line was not simply logged.
+enum Problem {
+    /// The line is not a record that can be logged.
+    OfLine(String),
+    /// The storage does not take the record now.
+    OfStorage,
+    /// The record is stored, but it does not count in the statistics.
+    OfStatistics(String),
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let text = error.to_string();
+        match error {
+            Error::Storage(_) => Self::OfStorage,
+            Error::Limit(_) => Self::OfStatistics(text),
+            _ => Self::OfLine(text),
+        }
+    }
 }
 
 /// Logs one record after another.
@@ -119,9 +156,10 @@ struct RecordLogger {
 }
 
 impl RecordLogger {
-    fn log(&mut self, line: &[u8]) -> Result<(), String> {
-        let line = std::str::from_utf8(line).map_err(|_| "the line is not UTF-8".to_owned())?;
-        let parsed = self.parser.parse(line).map_err(|error| error.to_string())?;
+    fn log(&mut self, line: &[u8]) -> Result<(), Problem> {
+        let line = std::str::from_utf8(line)
+            .map_err(|_| Problem::OfLine("the line is not UTF-8".to_owned()))?;
+        let parsed = self.parser.parse(line)?;
         let logged = match parsed {
             ParsedRecord::Step(StepRecord { step, epoch, metrics }) => {
                 self.metrics.log_step(step, epoch, &metrics)
@@ -139,6 +177,6 @@ impl RecordLogger {
                 &error.context,
             ),
         };
-        logged.map_err(|error| error.to_string())
+        Ok(logged?)
     }
 }

@@ -6,28 +6,51 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use model_foundry::{ConfigReader, Console, Run, RunReader, Runtime, Status};
+use model_foundry::{
+    ConfigReader, Error, Resume, Run, RunReader, Runtime, Status, masked_command, quoted,
+};
 
 use crate::arguments::Attempts;
 use crate::page::Page;
-use crate::supervise::{Child, Signals, Supervisor, find_program};
-use crate::terminal::{NOTE, PLAIN};
+use crate::parameters;
+use crate::supervise::{Child, Failures, Handled, Supervisor, find_program, run_unlogged};
+use crate::terminal::note;
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Each start is a run of its own: in <runs-dir>/<experiment>, then <experiment>-2, and so on. The ranks of one job share a
+run: by MODEL_FOUNDRY_RUN_DIR, MODEL_FOUNDRY_RUN_ID, or the job of Slurm, torchrun, PBS, LSF or MPI. A job that its
+scheduler restarts resumes its run. Nothing but wrong usage keeps the command from being started.")]
 pub(crate) struct Arguments {
-    /// The folder in which each experiment has a folder
+    /// The folder of runs
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs_dir: PathBuf,
 
-    /// The experiment's name [default: the script's]
+    /// The experiment's name [default: experiment_name in --config, or the script's name]
     #[arg(long, value_name = "NAME")]
     experiment: Option<String>,
+
+    /// Continue an earlier run: the newest of the experiment, or RUN (a folder in the folder of runs, a path, or an id)
+    #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = "")]
+    resume: Option<String>,
 
     /// A configuration: .json, .toml, .yaml or .yml
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Pass the command's output through and print nothing else
+    /// Record a parameter; the command's own options are recorded too
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parameters::parse)]
+    set: Vec<(String, serde_json::Value)>,
+
+    /// Record the uncommitted changes of the repository, as a patch in the run folder
+    #[arg(long)]
+    git_diff: bool,
+
+    /// The permissions of a new run folder, in octal [default: 700, only for you]
+    #[arg(long, value_name = "MODE", value_parser = mode)]
+    folder_mode: Option<u32>,
+
+    /// Pass the command's output through, and print nothing else but what could not be logged
     #[arg(short, long)]
     quiet: bool,
 
@@ -36,34 +59,79 @@ pub(crate) struct Arguments {
     command: Vec<OsString>,
 }
 
+/// Parse permissions.
+fn mode(text: &str) -> Result<u32, String> {
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| mode & !0o777 == 0);
+    mode.filter(|mode| mode & 0o700 == 0o700).ok_or_else(|| {
+        format!("the permissions must be octal and allow you everything, such as 700 or 750, got {text:?}")
+    })
+}
+
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     let words: Vec<String> =
         arguments.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-    let experiment = arguments.experiment.clone().unwrap_or_else(|| experiment_of(&words));
-    let signals = Signals::take()?;
+    let signals = Handled::start()?;
+    let config = match &arguments.config {
+        Some(file) => Some(ConfigReader::new(&Runtime::shared()?)?.read_file(file)?),
+        None => None,
+    };
+    let configured = config.as_ref().and_then(|config| config.whole.get("experiment_name")?.as_str());
+    let experiment = (arguments.experiment.clone())
+        .or_else(|| configured.map(str::to_owned))
+        .unwrap_or_else(|| experiment_of(&words));
+    let failures = Failures::default();
     let mut builder = Run::builder(&experiment)
         .runs_dir(&arguments.runs_dir)
+        .resume(match arguments.resume {
+            None => Resume::No,
+            Some(run) if run.is_empty() => Resume::Newest,
+            Some(run) => Resume::Run(run),
+        })
         .command(words.clone())
-        .console(Console::Silent)
+        .console(failures.console())
+        .record_diff(arguments.git_diff)
         .supervises(true);
-    if let Some(file) = &arguments.config {
-        let config = ConfigReader::new(&Runtime::shared()?)?.read_file(file)?;
+    for (name, value) in parameters::of_command(&words).into_iter().chain(arguments.set) {
+        builder = builder.parameter(&name, value);
+    }
+    if let Some(config) = config {
         builder = builder.experiment_config(config);
+    }
+    if let Some(mode) = arguments.folder_mode {
+        builder = builder.folder_mode(mode);
     }
     if let Some(library) = std::env::var_os("MODEL_FOUNDRY_NVML") {
         builder = builder.nvml(library);
     }
     // Before the folder is touched: a command that cannot be started leaves no run behind.
     find_program(&arguments.command[0])?;
-    let last_step = last_step(&arguments.runs_dir.join(&experiment));
-    let run = builder.open()?;
+    let run = match builder.open() {
+        Ok(run) => run,
+        Err(error @ (Error::Invalid(_) | Error::Config { .. })) => return Err(error.into()),
+        Err(error) => {
+            note(&format!("cannot log this run: {error}; the command is started without"));
+            let code = run_unlogged(&arguments.command, &signals)?;
+            return Ok(ExitCode::from(code.clamp(0, 255) as u8));
+        }
+    };
     let folder = run.folder().to_path_buf();
+    let is_plain = folder.file_name().is_some_and(|name| name.to_str() == Some(&*experiment));
+    if !arguments.quiet && (!is_plain || run.attempt() > 1) {
+        let attempt = match run.attempt() {
+            1 => String::new(),
+            attempt => format!(", attempt {attempt}"),
+        };
+        note(&format!("logging to {}{attempt}", folder.display()));
+    }
+    // For output that names no step.
+    let last_step = if run.attempt() > 1 { last_step(&folder) } else { None };
     let logger = run.logger("model_foundry");
-    let command = words.join(" ");
-    logger.info(
+    let command = quoted(&masked_command(&words));
+    // A record that cannot be written is counted, and does not keep the command from being started.
+    let _ = logger.info(
         "attempt began",
         &model_foundry::fields! { attempt: run.attempt(), command: command.as_str() },
-    )?;
+    );
     let folder_for_child = std::path::absolute(&folder).unwrap_or_else(|_| folder.clone());
     let mut child = match Child::start(&arguments.command, &folder_for_child, signals) {
         Ok(child) => child,
@@ -73,19 +141,25 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         }
     };
     run.monitor(child.pid());
-    let ended = Supervisor::new(&run, last_step, !arguments.quiet)?.until_the_end(&mut child)?;
+    let supervisor = Supervisor::new(&run, last_step, !arguments.quiet, &failures)?;
+    let ended = supervisor.until_the_end(&mut child)?;
 
-    logger.info(
+    let _ = logger.info(
         "attempt ended",
         &model_foundry::fields! { attempt: run.attempt(), exit_code: ended.code },
-    )?;
-    run.finish(ended.status(), Some(ended.code));
+    );
+    match ended.signal {
+        Some(signal) => run.finish_by_signal(signal, Some(ended.code)),
+        None if ended.code == 0 => run.finish(Status::Completed, Some(0)),
+        None => run.finish(Status::Failed, Some(ended.code)),
+    }
     drop(logger);
     drop(run);
+    failures.print();
     if !arguments.quiet
         && let Err(error) = print_page(&folder)
     {
-        anstream::eprintln!("{NOTE}note:{PLAIN} {error:#}");
+        note(&format!("{error:#}"));
     }
     Ok(ExitCode::from(ended.code.clamp(0, 255) as u8))
 }
@@ -100,7 +174,7 @@ fn print_page(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The highest step of earlier attempts, for output that names no step.
+/// The highest step of earlier attempts.
 fn last_step(folder: &Path) -> Option<u64> {
     RunReader::open(folder).ok()?.last_step().ok()?
 }

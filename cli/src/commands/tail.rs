@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use model_foundry::{Content, RUN_FILES, RunFile};
 
 use crate::arguments::Folder;
-use crate::terminal::plain;
+use crate::terminal::plain_lines;
 
 /// How often a followed file is read.
 const LOOK: Duration = Duration::from_millis(200);
@@ -62,7 +62,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         if arguments.json {
             out.write_all(bytes)?;
         } else {
-            out.write_all(plain(&String::from_utf8_lossy(bytes)).as_bytes())?;
+            out.write_all(plain_lines(&String::from_utf8_lossy(bytes)).as_bytes())?;
         }
         out.flush()
     };

@@ -3,17 +3,21 @@
 
 mod child;
 mod live;
+mod signals;
 
 use std::io::{self, Write as _};
 use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use model_foundry::{Event, Output, OutputParser, Run};
+use model_foundry::{Console, Event, Output, OutputParser, Run};
 
-pub(crate) use self::child::{Child, Signals, find as find_program};
-use self::child::{Ended, Heard};
+pub(crate) use self::child::{Child, find as find_program, run_unlogged};
+use self::child::{Chunk, Ended};
 use self::live::LiveLine;
+pub(crate) use self::signals::{Handled, WITNESS, witness};
+use crate::terminal::{plain, print_error};
 
 /// How often memory is sampled. The first sample comes early, so that a short run has one too.
 const FIRST_SAMPLE: Duration = Duration::from_millis(500);
@@ -22,9 +26,37 @@ const SAMPLE: Duration = Duration::from_secs(10);
 /// How often run.json is read for a library that logs by itself.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// What could not be logged, to be printed when the terminal is free.
+#[derive(Clone, Default)]
+pub(crate) struct Failures(Arc<Mutex<Vec<String>>>);
+
+impl Failures {
+    /// Where the run reports failures.
+    pub(crate) fn console(&self) -> Console {
+        let failures = self.clone();
+        Console::Failures(Arc::new(move |failure| failures.all().push(failure.to_owned())))
+    }
+
+    /// Print what was reported since the last call.
+    pub(crate) fn print(&self) {
+        for failure in self.all().drain(..) {
+            print_error(format_args!("{}", plain(&failure)));
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.all().is_empty()
+    }
+
+    fn all(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Supervises a command while it runs.
 pub(crate) struct Supervisor<'a> {
     run: &'a Run,
+    failures: &'a Failures,
     parser: OutputParser,
     live: LiveLine,
     /// Whether a library inside the command is known to log by itself.
@@ -34,9 +66,15 @@ pub(crate) struct Supervisor<'a> {
 }
 
 impl<'a> Supervisor<'a> {
-    pub(crate) fn new(run: &'a Run, last_step: Option<u64>, live: bool) -> Result<Self> {
+    pub(crate) fn new(
+        run: &'a Run,
+        last_step: Option<u64>,
+        live: bool,
+        failures: &'a Failures,
+    ) -> Result<Self> {
         Ok(Self {
             run,
+            failures,
             parser: OutputParser::new(last_step)?,
             live: LiveLine::new(live),
             library_inside: false,
@@ -48,9 +86,9 @@ impl<'a> Supervisor<'a> {
     pub(crate) fn until_the_end(mut self, child: &mut Child) -> Result<Ended> {
         loop {
             let wait = self.next_sample.saturating_duration_since(Instant::now());
-            match child.heard(wait.min(live::REDRAW)) {
-                Ok(Heard { output, bytes }) => {
-                    self.take(output, &bytes)?;
+            match child.next_chunk(wait.min(live::REDRAW)) {
+                Ok(Chunk { output, bytes }) => {
+                    self.pass_through(output, &bytes)?;
                     self.live.redraw();
                 }
                 Err(RecvTimeoutError::Timeout) => self.live.redraw(),
@@ -58,6 +96,9 @@ impl<'a> Supervisor<'a> {
             }
             if Instant::now() >= self.next_sample {
                 self.sample();
+            }
+            if !self.failures.is_empty() {
+                self.live.around(b"\n", || self.failures.print());
             }
         }
         let ended = child.wait()?;
@@ -68,7 +109,7 @@ impl<'a> Supervisor<'a> {
         Ok(ended)
     }
 
-    fn take(&mut self, output: Output, bytes: &[u8]) -> Result<()> {
+    fn pass_through(&mut self, output: Output, bytes: &[u8]) -> Result<()> {
         let written = self.live.around(bytes, || match output {
             Output::Stdout => io::stdout().write_all(bytes).and_then(|()| io::stdout().flush()),
             Output::Stderr => io::stderr().write_all(bytes),

@@ -65,7 +65,7 @@ pub(super) struct Index {
     pub(super) highest_step: Option<u64>,
     /// What was left out of the statistics because a later attempt logged it again.
     pub(super) omitted: Omitted,
-    /// Whether there are bytes between the lines: empty lines, which are no entries.
+    /// Whether the file is more, or less, than its entries' lines: it has empty lines, or its last line has no newline.
     pub(super) gaps: bool,
 }
 

@@ -188,7 +188,7 @@ impl<I: Imports> PartScan<I> {
             *budget = budget.saturating_sub(line.length);
             let number = self.lines_before + line.number;
             let (index, trends) = (&mut self.index, self.trends.as_mut());
-            let (offset, end) = (line.offset, line.offset + line.length);
+            let (offset, end, torn) = (line.offset, line.offset + line.length, line.torn);
             let (repeats, problem) = if let Some(key) = self.scanner.read(&line) {
                 self.scanner.identify(&mut index.statistics.steps);
                 let members = self.scanner.members();
@@ -217,7 +217,7 @@ impl<I: Imports> PartScan<I> {
                 self.repeat(offset);
                 return Ok(true);
             }
-            index.gaps |= offset != index.covered;
+            index.gaps |= offset != index.covered || torn;
             if let Some(problem) = problem {
                 index.damaged += 1;
                 index.first_damage.get_or_insert_with(|| (number, problem.to_owned()));

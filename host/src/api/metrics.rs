@@ -8,7 +8,6 @@ use wasmtime::component::ResourceAny;
 
 use crate::engine::bindings::exports::model_foundry::logging::metrics::GuestMetricsLogger;
 use crate::engine::sandbox::BUDGET;
-use crate::process::termination::Flush as _;
 use crate::recording::column_sets;
 use crate::recording::core::RunCore;
 use crate::recording::guest_loggers::{Answer, GuestLoggers, SHORT_ROW};

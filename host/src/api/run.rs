@@ -8,21 +8,24 @@ use std::sync::Arc;
 
 use model_foundry_types::{Field, LoggingConfig};
 
-pub use self::builder::RunBuilder;
+pub use self::builder::{Resume, RunBuilder};
 pub use self::fork::ForkState;
 use crate::api::errors::ErrorTracker;
 use crate::api::metrics::MetricsLogger;
 use crate::api::performance::PerformanceLogger;
 use crate::api::structured::StructuredLogger;
-use crate::folder::manifest::{Manifest, Status};
-use crate::process::termination::Flush as _;
-use crate::recording::core::RunCore;
+use crate::folder::manifest::{MANIFEST, Manifest, Status};
+use crate::recording::core::{RunCore, status_after};
 use crate::recording::queue::Queue;
 use crate::services::files::{RepairedTail, StorageTally};
 use crate::{Error, Result};
 
 /// The environment variable with the run folder that a library in the command of `model-foundry run` joins.
 pub const RUN_DIR_VARIABLE: &str = "MODEL_FOUNDRY_RUN_DIR";
+
+/// The environment variable that `model-foundry run` sets for its command.
+#[doc(hidden)]
+pub const SUPERVISED_VARIABLE: &str = "MODEL_FOUNDRY_SUPERVISED";
 
 /// A run that is being logged. Clones are the same run; threads may share it.
 ///
@@ -40,7 +43,7 @@ impl std::fmt::Debug for Run {
 }
 
 impl Run {
-    /// Open the run of an experiment in a folder of runs, with the default configuration.
+    /// Begin a run of an experiment in a folder of runs, with the default configuration.
     ///
     /// # Errors
     ///
@@ -156,7 +159,25 @@ impl Run {
 
     /// End the attempt. The first end counts.
     pub fn finish(&self, status: Status, exit_code: Option<i32>) {
-        self.core.finish(status, exit_code);
+        self.core.finish(status, exit_code, None);
+    }
+
+    /// End the attempt as ended by a signal: interrupted, preempted or killed. The first end counts.
+    pub fn finish_by_signal(&self, signal: i32, exit_code: Option<i32>) {
+        self.core.finish(status_after(signal), exit_code, Some(signal));
+    }
+
+    /// Add sections to the configuration that run.json records, or change them: `model`, `training`, anything that a
+    /// reader will want to know.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Path`] if run.json cannot be written.
+    pub fn configure(&self, sections: &serde_json::Map<String, serde_json::Value>) -> Result<()> {
+        let attempt = self.core.attempt.lock();
+        attempt
+            .configure(&self.core.dir, sections)
+            .map_err(|error| Error::path(self.core.folder.join(MANIFEST), error))
     }
 
     /// Report in the log which torn ends, left by a crash, were repaired.

@@ -7,8 +7,8 @@ use model_foundry_types::{Field, LoggingConfig, MemorySample, Options, Timing};
 use crate::Result;
 use crate::engine::runtime::Runtime;
 use crate::engine::sandbox::Sandbox;
-use crate::folder::manifest;
 use crate::process::mutex::Mutex;
+use crate::process::origin::Commit;
 use crate::recording::guest_loggers::GuestLoggers;
 use crate::services::HostServices;
 use crate::services::clocks::Clock;
@@ -58,7 +58,7 @@ impl Standalone {
             guest: Mutex::new(guest),
             sampler: Mutex::new(sampler),
             logger,
-            git_hash: manifest::git_hash(Path::new(".")),
+            git_hash: Commit::of(Path::new(".")).hash,
             device,
         })
     }

@@ -7,7 +7,6 @@ use model_foundry_types::{Field, Level};
 
 use crate::Result;
 use crate::api::errors::{traceback, type_name};
-use crate::process::termination::Flush as _;
 use crate::recording::core::RunCore;
 use crate::recording::queue::Record;
 

@@ -55,7 +55,7 @@ impl RunReader {
         let in_folder = |error: std::io::Error| Error::path(&folder, error);
         let dir = self.run_folder().try_clone_dir()?;
         // Held to the end, so that no process begins to log.
-        let _changing = locks::change(&dir).map_err(in_folder)?;
+        let _changing = locks::change(&dir, locks::PATIENCE).map_err(in_folder)?;
         if locks::occupancy_now(&dir) != Occupancy::Alone {
             return Err(Error::path(
                 &folder,

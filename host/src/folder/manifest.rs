@@ -1,14 +1,15 @@
 //! run.json: what a run is, and how each attempt at it went.
 
-use std::io;
-use std::path::Path;
-use std::process::Command;
+use std::io::{self, Read as _, Seek as _};
 
-use cap_std::fs::Dir;
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::replace::replace;
+
+/// So that opening a FIFO does not wait.
+const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits() as i32;
 
 /// The manifest's name in a run folder.
 pub const MANIFEST: &str = "run.json";
@@ -24,17 +25,28 @@ pub struct Manifest {
     /// The version of the folder's format: 1 where run.json has none.
     #[serde(default = "first_format_version")]
     pub format_version: u32,
+    /// The run's id: 8 lower-case letters and digits, or what the user gave in MODEL_FOUNDRY_RUN_ID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     /// The experiment's name.
     pub experiment: String,
-    /// The short commit of the code that runs, or "unknown" outside a repository.
+    /// The short commit of the code of the latest attempt, or "unknown" outside a repository.
+    #[serde(default = "unknown")]
     pub git_hash: String,
-    /// `cuda:0 <name>`, or `cpu`.
+    /// The device of the latest attempt: `cuda:0 <name>`, or `cpu`.
+    #[serde(default = "unknown")]
     pub device: String,
-    /// The machine.
+    /// The machine of the latest attempt.
+    #[serde(default)]
     pub host: Host,
-    /// The command and its arguments.
+    /// The command of the latest attempt and its arguments. Arguments that look like secrets are masked.
+    #[serde(default)]
     pub command: Vec<String>,
-    /// The experiment's configuration, its `logging` section filled in.
+    /// The parameters of the latest attempt, such as the learning rate.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub parameters: Map<String, Value>,
+    /// The experiment's configuration in the latest attempt, its `logging` section filled in.
+    #[serde(default)]
     pub configuration: Map<String, Value>,
     /// Every attempt, oldest first.
     pub attempts: Vec<Attempt>,
@@ -60,33 +72,92 @@ pub struct Host {
 }
 
 /// An attempt's status.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Status {
-    /// It is under way, or died without a word.
+    /// It is in progress, or its process disappeared without recording an end.
     #[default]
     Running,
-    /// It ended well.
+    /// It ended successfully.
     Completed,
     /// It ended in an error.
     Failed,
-    /// A signal or the user ended it.
+    /// The user, or a signal that asks a process to end, ended it.
     Interrupted,
-    /// It was found dead when the next one began.
+    /// Its scheduler or its elastic launcher ended it with a signal.
+    Preempted,
+    /// A signal that a process cannot answer ended it, such as SIGKILL or SIGSEGV.
+    Killed,
+    /// Its process disappeared without recording an end. This was found when the next attempt began.
     Died,
+    /// A status that this library does not know.
+    #[serde(untagged)]
+    Other(String),
 }
 
 impl Status {
     /// The word for it.
-    pub const fn name(self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             Self::Running => "running",
             Self::Completed => "completed",
             Self::Failed => "failed",
             Self::Interrupted => "interrupted",
+            Self::Preempted => "preempted",
+            Self::Killed => "killed",
             Self::Died => "died",
+            Self::Other(name) => name,
         }
     }
+}
+
+/// What an attempt was started with.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Origin {
+    /// The command, quoted so that it can be pasted into a shell. Arguments that look like secrets are masked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// The folder in which it was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// The short commit of the code, or "unknown" outside a repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git_hash: Option<String>,
+    /// Whether files of the repository had been changed since that commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git_dirty: Option<bool>,
+    /// The file in the run folder with these changes, if they were recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git_diff: Option<String>,
+    /// The machine's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// `cuda:0 <name>`, or `cpu`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// The rank of the process that began it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rank: Option<u32>,
+    /// The number of processes in the job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub world_size: Option<u32>,
+    /// The job, such as `slurm=1234`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
+    /// The versions of this library, of the language and of the training framework.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub versions: Map<String, Value>,
+    /// Environment variables that matter to a training. Values that look like secrets are masked.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub environment: Map<String, Value>,
+    /// The parameters, such as the learning rate.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub parameters: Map<String, Value>,
+    /// The experiment's configuration in this attempt.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub configuration: Map<String, Value>,
 }
 
 /// One attempt at an experiment.
@@ -96,17 +167,26 @@ pub struct Attempt {
     /// Its number, from 1.
     pub attempt: u32,
     /// When it began: RFC 3339, UTC.
+    #[serde(default)]
     pub start: String,
     /// When it ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<String>,
     /// Its status.
+    #[serde(default)]
     pub status: Status,
     /// The exit code of the command, under `model-foundry run`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
+    /// The signal that ended it, such as `SIGTERM`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<Value>,
     /// The process that began it.
+    #[serde(default)]
     pub pid: u32,
+    /// What was started: where, how, with which code and versions.
+    #[serde(flatten)]
+    pub origin: Origin,
     /// True where a library inside the command logs too: its output is then no source of metrics.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub logged_by_library: bool,
@@ -130,6 +210,13 @@ pub struct Attempt {
     pub extra: Map<String, Value>,
 }
 
+impl Attempt {
+    /// The name of the signal that ended it, such as `SIGTERM`.
+    pub fn signal_name(&self) -> Option<&str> {
+        self.signal.as_ref()?.as_str()
+    }
+}
+
 impl Manifest {
     /// Read a folder's manifest; none where there is none yet.
     ///
@@ -137,10 +224,9 @@ impl Manifest {
     ///
     /// If it cannot be read or is not JSON of this shape.
     pub(crate) fn read(dir: &Dir) -> io::Result<Option<Self>> {
-        match dir.read_to_string(MANIFEST) {
-            Ok(text) => Self::parse(&text).map(Some).map_err(io::Error::other),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+        match read_text(dir)? {
+            Some(text) => Self::parse(&text).map(Some).map_err(io::Error::other),
+            None => Ok(None),
         }
     }
 
@@ -152,6 +238,36 @@ impl Manifest {
             ),
             None => error.to_string(),
         })
+    }
+
+    /// A manifest for a folder that has lost its own, with the attempts of which metrics.jsonl has lines.
+    fn of_data(dir: &Dir, experiment: &str) -> Self {
+        let latest = latest_line(dir);
+        let number = |name: &str| latest.as_ref()?.get(name)?.as_u64();
+        let attempts = match &latest {
+            None => 0,
+            Some(_) => number("attempt").and_then(|n| u32::try_from(n).ok()).unwrap_or(1),
+        };
+        let time = latest.as_ref().and_then(|line| line.get("timestamp")?.as_str());
+        let attempt = |attempt| Attempt {
+            attempt,
+            start: time.unwrap_or_default().to_owned(),
+            status: Status::Other("unknown".into()),
+            ..Attempt::default()
+        };
+        Self {
+            format_version: FORMAT_VERSION,
+            id: None,
+            experiment: experiment.to_owned(),
+            git_hash: unknown(),
+            device: unknown(),
+            host: Host::default(),
+            command: Vec::new(),
+            parameters: Map::new(),
+            configuration: Map::new(),
+            attempts: (1..=attempts.min(10_000)).map(attempt).collect(),
+            extra: Map::new(),
+        }
     }
 
     /// Refuse to append to a folder of a newer format: what this library appends could contradict what it
@@ -177,9 +293,58 @@ impl Manifest {
     }
 }
 
+/// The largest run.json that is read, in bytes.
+const LARGEST: u64 = 64 << 20;
+
+/// The text of run.json, a regular file; none if there is none.
+fn read_text(dir: &Dir) -> io::Result<Option<String>> {
+    let mut options = OpenOptions::new();
+    // Opening a FIFO to read would wait for a writer.
+    options.read(true).custom_flags(NONBLOCK);
+    let file = match dir.open_with(MANIFEST, &options) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut text = String::new();
+    if file.take(LARGEST + 1).read_to_string(&mut text)? as u64 > LARGEST {
+        return Err(io::Error::other(format!("it is larger than {} MiB", LARGEST >> 20)));
+    }
+    Ok(Some(text))
+}
+
+/// Move a run.json that cannot be used aside, and make one of what the folder's data shows: the manifest, and the name
+/// of the old file.
+pub(crate) fn rebuild(dir: &Dir, experiment: &str) -> io::Result<(Manifest, String)> {
+    let name = |n: u32| match n {
+        1 => format!("{MANIFEST}.unusable"),
+        _ => format!("{MANIFEST}.unusable-{n}"),
+    };
+    let is_free = |name: &String| dir.symlink_metadata(name).is_err();
+    let aside = (1..=u32::MAX).map(name).find(is_free).unwrap_or_default();
+    dir.rename(MANIFEST, dir, &aside)?;
+    Ok((Manifest::of_data(dir, experiment), aside))
+}
+
+/// The last whole line of metrics.jsonl.
+fn latest_line(dir: &Dir) -> Option<Map<String, Value>> {
+    /// How much of the end of the file is read. A longer line is not found.
+    const TAIL: u64 = 1 << 20;
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(NONBLOCK);
+    let mut file = dir.open_with("metrics.jsonl", &options).ok()?;
+    let size = file.metadata().ok().filter(cap_std::fs::Metadata::is_file)?.len();
+    file.seek(io::SeekFrom::Start(size.saturating_sub(TAIL))).ok()?;
+    let mut tail = Vec::new();
+    file.take(TAIL).read_to_end(&mut tail).ok()?;
+    tail.split(|byte| *byte == b'\n').rev().find_map(|line| serde_json::from_slice(line).ok())
+}
+
 /// The version of a folder's format, where it is newer than [`FORMAT_VERSION`].
 pub(crate) fn newer_version(dir: &Dir) -> Option<u32> {
-    newer_version_of(&dir.read_to_string(MANIFEST).ok()?)
+    newer_version_of(&read_text(dir).ok()??)
 }
 
 /// Why a folder of a newer format is left as it is.
@@ -202,6 +367,10 @@ fn newer_version_of(text: &str) -> Option<u32> {
     (format_version > FORMAT_VERSION).then_some(format_version)
 }
 
+fn unknown() -> String {
+    "unknown".into()
+}
+
 /// run.json had no version before there were several.
 fn first_format_version() -> u32 {
     1
@@ -216,22 +385,6 @@ impl Host {
             extra: Map::new(),
         }
     }
-}
-
-/// The short commit of the repository that a folder is in, or "unknown".
-pub(crate) fn git_hash(folder: &Path) -> String {
-    let output = Command::new("git")
-        .args(["rev-parse", "--short", "HEAD"])
-        .current_dir(folder)
-        .stdin(std::process::Stdio::null())
-        .output();
-    output
-        .ok()
-        .filter(|output| output.status.success())
-        .and_then(|output| String::from_utf8(output.stdout).ok())
-        .map(|hash| hash.trim().to_owned())
-        .filter(|hash| !hash.is_empty())
-        .unwrap_or_else(|| "unknown".into())
 }
 
 #[cfg(test)]
@@ -256,7 +409,7 @@ mod tests {
         let mut known: Value = serde_json::from_str(OLDEST).unwrap();
         known["tags"] = serde_json::json!(["a", { "b": 18_446_744_073_709_551_615_u64 }]);
         known["host"]["kernel"] = "6.18".into();
-        known["attempts"][0]["signal"] = serde_json::json!({ "number": 15, "from": null });
+        known["attempts"][0]["cause"] = serde_json::json!({ "number": 15, "from": null });
 
         let manifest = Manifest::parse(&known.to_string()).unwrap();
 
@@ -264,7 +417,7 @@ mod tests {
         for (member, expected) in [
             (&written["tags"], &known["tags"]),
             (&written["host"], &known["host"]),
-            (&written["attempts"][0]["signal"], &known["attempts"][0]["signal"]),
+            (&written["attempts"][0]["cause"], &known["attempts"][0]["cause"]),
         ] {
             assert_eq!(member, expected);
         }
@@ -277,12 +430,10 @@ mod tests {
         assert_eq!((manifest.format_version, newer_version_of(&newer)), (2, Some(2)));
         assert!(manifest.check_appendable().unwrap_err().contains("format version 2"));
 
-        let unreadable = newer.replace("completed", "paused");
+        let unreadable = newer.replace("\"attempts\":[", "\"attempts\":[3,");
         let problem = Manifest::parse(&unreadable).unwrap_err();
         assert!(problem.starts_with("format version 2 is newer than 1"), "{problem}");
         assert!(problem.ends_with("update model-foundry"), "{problem}");
-        let problem = Manifest::parse(&OLDEST.replace("completed", "paused")).unwrap_err();
-        assert!(problem.starts_with("unknown variant `paused`"), "{problem}");
     }
 
     #[test]

@@ -2,9 +2,11 @@
 
 pub(crate) mod locks;
 pub(crate) mod manifest;
-pub(crate) mod rank;
+pub(crate) mod members;
+pub(crate) mod network;
 pub(crate) mod replace;
 pub(crate) mod run_files;
+pub(crate) mod runs;
 
 use std::io;
 use std::path::{Path, PathBuf};

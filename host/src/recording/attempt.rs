@@ -1,15 +1,13 @@
 //! One attempt at an experiment: begun or joined when a run is opened, ended once.
 
-use std::path::Path;
-
 use cap_std::fs::Dir;
 use model_foundry_types::{LoggingConfig, RunInfo};
+use serde_json::{Map, Value};
 
 use crate::folder::locks;
-use crate::folder::manifest::{Attempt, MANIFEST, Manifest, Status};
+use crate::folder::manifest::{Attempt, Manifest, Origin, Status};
 use crate::folder::run_files::AttemptNames;
 use crate::services::files::StorageTally;
-use crate::{Error, Result};
 
 /// The attempt that this process takes part in, and its entry in run.json.
 pub(crate) struct AttemptWriter {
@@ -19,42 +17,60 @@ pub(crate) struct AttemptWriter {
     ended: bool,
     /// The identifier of the copies that this process writes.
     copy_id: Option<String>,
+    /// run.json as it was when this process began the attempt, or joined it.
+    begun: Manifest,
+}
+
+/// What begins an attempt.
+pub(crate) struct Beginning<'a> {
+    pub(crate) origin: Origin,
+    /// When it begins: as RFC 3339, and in microseconds since 1970.
+    pub(crate) start: String,
+    pub(crate) now: u64,
+    pub(crate) config: &'a LoggingConfig,
+    /// The scheduler has restarted the job of the attempt before.
+    pub(crate) is_restart: bool,
 }
 
 impl AttemptWriter {
-    /// Begin an attempt, or join the current one if other processes have it open. The caller holds the folder's lock.
+    /// Join the latest attempt.
+    pub(crate) fn join(manifest: &Manifest) -> Self {
+        let number = manifest.attempts.last().map_or(1, |attempt| attempt.attempt);
+        Self { number, own: false, ended: false, copy_id: None, begun: manifest.clone() }
+    }
+
+    /// Begin an attempt. The caller holds the folder's lock. If run.json cannot be written now, it is written when the
+    /// attempt ends; the error says why.
     pub(crate) fn begin(
         dir: &Dir,
-        mut manifest: Manifest,
-        begins: bool,
-        start: String,
-        now: u64,
-        config: &LoggingConfig,
-        folder: &Path,
-    ) -> Result<(Manifest, Self)> {
-        let joined = !begins && !manifest.attempts.is_empty();
-        if joined {
-            let number = manifest.attempts.last().map_or(1, |attempt| attempt.attempt);
-            return Ok((manifest, Self { number, own: false, ended: false, copy_id: None }));
-        }
+        manifest: &mut Manifest,
+        beginning: Beginning<'_>,
+    ) -> (Self, std::io::Result<()>) {
+        let Beginning { origin, start, now, config, is_restart } = beginning;
         for attempt in &mut manifest.attempts {
             if attempt.status == Status::Running {
                 attempt.status = Status::Died;
             }
         }
+        // The scheduler ended the attempt before, and started the job again.
+        if let Some(latest) = manifest.attempts.last_mut().filter(|_| is_restart)
+            && matches!(latest.status, Status::Died | Status::Interrupted | Status::Killed)
+        {
+            latest.status = Status::Preempted;
+        }
         let number = manifest.attempts.last().map_or(0, |attempt| attempt.attempt) + 1;
-        let copy_id = writes_copies(config).then(|| copy_id(now, std::process::id()));
+        let copy_id = writes_copies(config).then(|| new_id(now, std::process::id()));
         manifest.attempts.push(Attempt {
             attempt: number,
             start,
             pid: std::process::id(),
+            origin,
             wandb_id: copy_id.clone(),
             ..Attempt::default()
         });
-        manifest.write(dir).map_err(|error| {
-            Error::path(folder.join(MANIFEST), format!("cannot write run.json: {error}"))
-        })?;
-        Ok((manifest, Self { number, own: true, ended: false, copy_id }))
+        let written = manifest.write(dir);
+        let begun = manifest.clone();
+        (Self { number, own: true, ended: false, copy_id, begun }, written)
     }
 
     pub(crate) fn number(&self) -> u32 {
@@ -78,7 +94,7 @@ impl AttemptWriter {
         if !writes_copies(config) {
             return None;
         }
-        let own = || joins.then(|| copy_id(now, std::process::id()));
+        let own = || joins.then(|| new_id(now, std::process::id()));
         let id = self.copy_id.clone().or_else(own)?;
         let start = manifest.latest()?.start.clone();
         // YYYYMMDD and HHMMSS.
@@ -97,32 +113,46 @@ impl AttemptWriter {
         Some((names, info))
     }
 
-    /// Record in run.json that a library inside the supervised command logs too.
-    pub(crate) fn mark_library(&self, dir: &Dir) {
+    /// Record in run.json that a library inside the supervised command logs too, and with which versions.
+    pub(crate) fn mark_library(&self, dir: &Dir, versions: &Map<String, Value>) {
         // Best effort: without the mark, metrics are taken from the command's output as well.
-        let _ = self.change(dir, |attempt| attempt.logged_by_library = true);
+        let _ = self.change(dir, |_, attempt| {
+            attempt.logged_by_library = true;
+            attempt.origin.versions.extend(versions.clone());
+        });
+    }
+
+    /// Add to the configuration that run.json records, for the run and for this attempt.
+    pub(crate) fn configure(
+        &self,
+        dir: &Dir,
+        sections: &Map<String, Value>,
+    ) -> std::io::Result<()> {
+        self.change(dir, |configuration, attempt| {
+            merge(configuration, sections);
+            merge(&mut attempt.origin.configuration, sections);
+        })
     }
 
     /// End the attempt, or add this process's counts to it.
     pub(crate) fn end(
         &mut self,
         dir: &Dir,
-        status: Status,
-        exit_code: Option<i32>,
-        end: String,
+        ending: &Ending,
         tally: &StorageTally,
         traps: u64,
     ) -> std::io::Result<()> {
         self.ended = true;
-        let quiet = tally.failures == 0 && traps == 0;
+        let quiet = tally.failures == 0 && tally.refused == 0 && traps == 0;
         if !self.own && quiet {
             return Ok(());
         }
-        self.change(dir, |attempt| {
+        self.change(dir, |_, attempt| {
             if self.own {
-                attempt.end = Some(end);
-                attempt.status = status;
-                attempt.exit_code = exit_code;
+                attempt.end = Some(ending.end.clone());
+                attempt.status = ending.status.clone();
+                attempt.exit_code = ending.exit_code;
+                attempt.signal = ending.signal.clone().map(Value::String);
             }
             attempt.storage_failures += tally.failures;
             attempt.refused_records += tally.refused;
@@ -133,16 +163,52 @@ impl AttemptWriter {
         })
     }
 
-    fn change(&self, dir: &Dir, change: impl FnOnce(&mut Attempt)) -> std::io::Result<()> {
-        let _lock = locks::change(dir)?;
-        let Some(mut manifest) = Manifest::read(dir)? else { return Ok(()) };
+    /// Change the attempt's entry in run.json, and the run's configuration.
+    fn change(
+        &self,
+        dir: &Dir,
+        change: impl FnOnce(&mut Map<String, Value>, &mut Attempt),
+    ) -> std::io::Result<()> {
+        let _lock = locks::change(dir, locks::PATIENCE)?;
+        let read = Manifest::read(dir).ok().flatten();
+        let has_entry = |manifest: &Manifest| {
+            manifest.attempts.iter().any(|attempt| attempt.attempt == self.number)
+        };
+        // run.json may have been deleted or damaged since, or could not be written before.
+        let mut manifest = match read {
+            Some(manifest) if has_entry(&manifest) => manifest,
+            _ if self.own => self.begun.clone(),
+            _ => return Ok(()),
+        };
         let number = self.number;
-        if let Some(attempt) =
-            manifest.attempts.iter_mut().find(|attempt| attempt.attempt == number)
-        {
-            change(attempt);
+        let Manifest { attempts, configuration, .. } = &mut manifest;
+        if let Some(attempt) = attempts.iter_mut().find(|attempt| attempt.attempt == number) {
+            change(configuration, attempt);
         }
         manifest.write(dir)
+    }
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ending {
+    pub(crate) status: Status,
+    pub(crate) exit_code: Option<i32>,
+    /// The signal that ended it.
+    pub(crate) signal: Option<String>,
+    /// When: RFC 3339.
+    pub(crate) end: String,
+}
+
+/// Merge sections into a configuration, member by member.
+fn merge(into: &mut Map<String, Value>, sections: &Map<String, Value>) {
+    for (name, section) in sections {
+        match (into.get_mut(name), section) {
+            (Some(Value::Object(known)), Value::Object(section)) => merge(known, section),
+            _ => {
+                into.insert(name.clone(), section.clone());
+            }
+        }
     }
 }
 
@@ -158,7 +224,7 @@ fn writes_copies(config: &LoggingConfig) -> bool {
 }
 
 /// Eight lower-case letters and digits, derived from the time and the process, that differ from run to run.
-fn copy_id(now: u64, pid: u32) -> String {
+pub(crate) fn new_id(now: u64, pid: u32) -> String {
     const LETTERS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
     // A Weyl sequence and the finalizer of splitmix64 spread times that are close together.
     let mut bits = now.wrapping_add(u64::from(pid) << 40).wrapping_mul(0x9e37_79b9_7f4a_7c15);

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use model_foundry_types::{Level, LoggingConfig, rfc3339};
 
-use super::attempt::AttemptWriter;
+use super::attempt::{AttemptWriter, Ending};
 use super::column_sets::ColumnSets;
 use super::error_policy::ErrorPolicy;
 use super::guest_loggers::GuestLoggers;
@@ -17,9 +18,11 @@ use crate::engine::sandbox::{BUDGET, until_done};
 use crate::folder::locks;
 use crate::folder::manifest::{MANIFEST, Manifest, Status};
 use crate::process::mutex::{Mutex, MutexGuard};
-use crate::process::termination::Flush;
+use crate::process::origin::Commit;
+use crate::process::termination::{EndedBySignal, LatestSignal, signal_name};
 use crate::services::Sample;
 use crate::services::clocks::Clock;
+use crate::services::files::StorageTally;
 use crate::services::sampler::Sampler;
 
 /// After how long a call other threads get the loggers for a moment.
@@ -37,6 +40,7 @@ pub(crate) struct RunCore {
     pub(crate) monitored: Mutex<Vec<u32>>,
     pub(crate) folder: PathBuf,
     pub(crate) dir: Dir,
+    pub(crate) commit: Commit,
     pub(crate) manifest: Mutex<Manifest>,
     /// The column sets of steps that are logged by name.
     pub(crate) column_sets: Mutex<ColumnSets>,
@@ -50,6 +54,8 @@ pub(crate) struct RunCore {
     pub(crate) shards: bool,
     /// Marks this process as one that logs to the run; none in a forked process that left the run to its parent.
     pub(crate) live: Mutex<Option<locks::Lock>>,
+    /// The latest signal that this process answers by itself.
+    pub(crate) signal: Mutex<LatestSignal>,
 }
 
 impl RunCore {
@@ -131,19 +137,27 @@ impl RunCore {
         self.sampler.lock().sample(&monitored)
     }
 
+    /// Write what is buffered. Under the other durabilities nothing is.
+    pub(crate) fn flush(&self) {
+        if let Some(queue) = &self.queue {
+            queue.flush();
+        }
+    }
+
     /// End the attempt. The first end counts.
-    pub(crate) fn finish(&self, status: Status, exit_code: Option<i32>) {
+    pub(crate) fn finish(&self, status: Status, exit_code: Option<i32>, signal: Option<i32>) {
         // Before any lock is taken: the writer runs the console's function, which may call anything.
         if let Some(queue) = &self.queue {
             queue.close();
         }
-        let mut attempt = self.attempt.lock();
+        let ending = self.ending(status, exit_code, signal);
+        let (mut attempt, mut guest) = (self.attempt.lock(), self.guest.lock());
         if attempt.has_ended() {
             return;
         }
-        let mut guest = self.guest.lock();
-        let code = exit_code.unwrap_or(i32::from(status != Status::Completed));
-        // Copies, the index and the report are derived from what is written elsewhere; the tally has the storage's errors.
+        let code = exit_code.unwrap_or(i32::from(ending.status != Status::Completed));
+        // Copies, the index and the report are derived from what is written elsewhere; the tally has the storage's
+        // errors.
         let _ = guest.metrics(|logger, store, handle| logger.call_close(store, handle, code));
         let _ = until_done(|| {
             let saved = guest
@@ -155,26 +169,108 @@ impl RunCore {
             let _ =
                 guest.performance(|logger, store, handle| logger.call_export_report(store, handle));
         }
+        self.end(&mut attempt, &mut guest, &ending);
+    }
+
+    /// How the attempt ended. An end soon after a signal is the answer to the signal.
+    fn ending(&self, status: Status, exit_code: Option<i32>, signal: Option<i32>) -> Ending {
+        let answered = || {
+            let is_own_end =
+                matches!(status, Status::Completed | Status::Failed | Status::Interrupted);
+            self.signal.lock().answered_now().filter(|_| is_own_end)
+        };
+        let signal = signal.or_else(answered);
+        let status = match (signal, status) {
+            (Some(signal), Status::Completed | Status::Failed | Status::Interrupted) => {
+                status_after(signal)
+            }
+            (_, status) => status,
+        };
+        let end = rfc3339(self.clock.now());
+        Ending { status, exit_code, signal: signal.map(signal_name), end }
+    }
+
+    /// Close the files, and record the end and the counts in run.json.
+    fn end(&self, attempt: &mut AttemptWriter, guest: &mut GuestLoggers, ending: &Ending) {
         let traps = guest.sandbox().traps();
         let tally = guest.sandbox().services().map(|services| {
             services.files().close();
             services.files().tally()
         });
-        drop(guest);
         let mut tally = tally.unwrap_or_default();
         tally.refused += self.policy.lost();
-        let end = rfc3339(self.clock.now());
-        if let Err(error) = attempt.end(&self.dir, status, exit_code, end, &tally, traps) {
-            let manifest = self.folder.join(MANIFEST);
-            self.policy.print(&format!("model-foundry: {}: {error}", manifest.display()));
+        let ended = attempt.end(&self.dir, ending, &tally, traps).or_else(|error| {
+            // The folder may have been deleted and made again.
+            let dir = Dir::open_ambient_dir(&self.folder, ambient_authority());
+            dir.and_then(|dir| attempt.end(&dir, ending, &tally, traps)).map_err(|_| error)
+        });
+        let manifest = self.folder.join(MANIFEST);
+        match ended {
+            Err(error) => {
+                let counts = lost(&tally, traps);
+                let manifest = manifest.display();
+                self.policy.report(&format!("cannot write {manifest} ({error}): {counts}"));
+            }
+            Ok(()) if tally.refused > 0 => self.policy.report(&lost(&tally, traps)),
+            Ok(()) => {}
         }
     }
 }
 
-impl Flush for RunCore {
-    fn flush(&self) {
-        if let Some(queue) = &self.queue {
-            queue.flush();
+/// The status of an attempt that a signal has ended.
+pub(crate) fn status_after(signal: i32) -> Status {
+    use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM};
+    let by_scheduler = || {
+        let given = |name| std::env::var(name).is_ok_and(|value| !value.is_empty());
+        given("SLURM_JOB_ID") || given("TORCHELASTIC_RUN_ID")
+    };
+    match signal {
+        SIGTERM if by_scheduler() => Status::Preempted,
+        SIGINT | SIGTERM | SIGHUP => Status::Interrupted,
+        _ => Status::Killed,
+    }
+}
+
+/// What an attempt lost, in words.
+fn lost(tally: &StorageTally, traps: u64) -> String {
+    let counted = |count: u64, one: &str, more: &str| match count {
+        1 => format!("1 {one}"),
+        count => format!("{count} {more}"),
+    };
+    let mut parts = vec![
+        counted(tally.refused, "record was lost", "records were lost"),
+        counted(tally.failures, "append failed", "appends failed"),
+    ];
+    if traps > 0 {
+        parts.push(format!("the component failed {}", counted(traps, "time", "times")));
+    }
+    let latest = tally.latest.as_ref().map(|latest| format!(": {latest}")).unwrap_or_default();
+    format!("{}{latest}", parts.join(", "))
+}
+
+impl EndedBySignal for RunCore {
+    fn note_signal(&self, signal: i32) {
+        self.signal.lock().note(signal);
+        self.flush();
+    }
+
+    fn end_by_signal(&self, signal: i32) {
+        /// How long the end of the process waits for a call in progress.
+        const PATIENCE: Duration = Duration::from_secs(2);
+        self.flush();
+        let ending = self.ending(status_after(signal), None, Some(signal));
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE {
+            if let Some(mut attempt) = self.attempt.try_lock()
+                && let Some(mut guest) = self.guest.try_lock()
+            {
+                if !attempt.has_ended() {
+                    // Without the index: reading a long file would delay the end.
+                    self.end(&mut attempt, &mut guest, &ending);
+                }
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 }
@@ -182,6 +278,6 @@ impl Flush for RunCore {
 impl Drop for RunCore {
     fn drop(&mut self) {
         let status = if std::thread::panicking() { Status::Failed } else { Status::Completed };
-        self.finish(status, None);
+        self.finish(status, None, None);
     }
 }

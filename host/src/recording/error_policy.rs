@@ -26,6 +26,8 @@ pub enum Console {
     Silent,
     /// To a function, without a newline.
     Custom(Arc<dyn Fn(&str) + Send + Sync>),
+    /// Log records nowhere, but what failed to a function, without a newline.
+    Failures(Arc<dyn Fn(&str) + Send + Sync>),
 }
 
 impl std::fmt::Debug for Console {
@@ -34,6 +36,7 @@ impl std::fmt::Debug for Console {
             Self::Stderr => "Stderr",
             Self::Silent => "Silent",
             Self::Custom(_) => "Custom(…)",
+            Self::Failures(_) => "Failures(…)",
         })
     }
 }
@@ -64,8 +67,16 @@ impl ErrorPolicy {
             Console::Stderr => {
                 let _ = writeln!(std::io::stderr().lock(), "{line}");
             }
-            Console::Silent => {}
+            Console::Silent | Console::Failures(_) => {}
             Console::Custom(print) => print(line),
+        }
+    }
+
+    /// Report what failed, on the console.
+    pub(crate) fn report(&self, failure: &str) {
+        match &self.console {
+            Console::Failures(print) => print(&format!("model-foundry: {failure}")),
+            _ => self.print(&format!("model-foundry: {failure}")),
         }
     }
 
@@ -90,9 +101,9 @@ impl ErrorPolicy {
             self.lost.fetch_add(records, Ordering::Relaxed);
         }
         if !self.warned.swap(true, Ordering::Relaxed) {
-            self.print(&format!(
-                "model-foundry: could not write a record ({error}); it will be retried. Further failures are \
-                 only counted, in run.json"
+            self.report(&format!(
+                "could not write a record ({error}); it will be retried. Further failures are only counted, in \
+                 run.json"
             ));
         }
     }

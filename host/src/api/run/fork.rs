@@ -12,6 +12,7 @@ use model_foundry_types::LoggingConfig;
 use super::{Run, RunBuilder};
 use crate::Result;
 use crate::engine::runtime::Runtime;
+use crate::process::origin::Commit;
 
 /// What a forked process needs to open a run that its parent has open. Taken before the fork, as the
 /// parent's locks may be held afterwards.
@@ -22,7 +23,7 @@ pub struct ForkState {
     pub(super) config: LoggingConfig,
     pub(super) rank: Option<u32>,
     pub(super) shards: bool,
-    pub(super) git_hash: String,
+    pub(super) commit: Commit,
     pub(super) device: String,
     pub(super) seen: Option<Vec<String>>,
     pub(super) nvml: Option<PathBuf>,
@@ -38,7 +39,7 @@ impl Run {
             config: self.core.config.clone(),
             rank: self.core.rank,
             shards: self.core.shards,
-            git_hash: manifest.git_hash.clone(),
+            commit: self.core.commit.clone(),
             device: manifest.device.clone(),
             seen: self.core.sampler.lock().seen().cloned(),
             nvml: self.core.nvml.clone(),

@@ -4,9 +4,12 @@
 //! record is one `write(2)` on a descriptor opened with `O_APPEND`, so that the records of several
 //! processes never mix. What a failing disk did not take waits in memory and is written with the next
 //! record; what no longer fits there is refused, and counted.
+//!
+//! A file may be rotated, removed or replaced by another process while it is open here. Its name is checked again and
+//! again, and what was appended to a file that no longer has the name is appended once more to the one that has it.
 
 mod disk;
-
+mod names;
 mod pending;
 mod repair;
 mod rotating;
@@ -14,12 +17,15 @@ mod rotating;
 use std::fs::File as StdFile;
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::PathBuf;
+use std::time::Instant;
 
-use cap_std::fs::{Dir, OpenOptions};
+use cap_std::fs::Dir;
 use model_foundry_types::{Part, StorageError};
 
 pub use disk::Disk;
 pub(crate) use disk::RealDisk;
+use names::Tick;
 use pending::Pending;
 pub(crate) use repair::RepairedTail;
 
@@ -44,6 +50,8 @@ pub struct StorageTally {
 pub(crate) struct Files {
     /// None where there is no folder, as for reading a configuration.
     dir: Option<Dir>,
+    /// Where the folder is made again if it is deleted.
+    path: Option<PathBuf>,
     /// What is appended goes nowhere, and nothing is there to be read.
     discards: bool,
     /// The rank whose shards this process appends to, if it has shards.
@@ -63,6 +71,8 @@ pub(crate) struct Files {
     tally: StorageTally,
     repaired: Vec<RepairedTail>,
     appends: u64,
+    /// Until when a log is not rotated, as another process holds the lock.
+    rotation_postponed: Option<Instant>,
 }
 
 /// A file that is appended to.
@@ -81,6 +91,10 @@ struct Open {
     size: u64,
     /// The file does not end in a newline: the next record starts with one.
     mid_line: bool,
+    /// When the name was last found to be that of the file.
+    checked: Tick,
+    /// What was appended since. The file may have lost its name before.
+    unchecked: Vec<u8>,
 }
 
 impl Files {
@@ -102,6 +116,7 @@ impl Files {
     fn of(dir: Option<Dir>, rank: Option<u32>, synced: bool, alone: bool) -> Self {
         Self {
             dir,
+            path: None,
             discards: false,
             rank,
             synced,
@@ -114,11 +129,17 @@ impl Files {
             tally: StorageTally::default(),
             repaired: Vec::new(),
             appends: 0,
+            rotation_postponed: None,
         }
     }
 
     fn dir(&self) -> io::Result<&Dir> {
         self.dir.as_ref().ok_or_else(|| io::Error::other("there is no run folder here"))
+    }
+
+    /// Make the folder again at this path if it is deleted.
+    pub(crate) fn recreate_at(&mut self, path: Option<PathBuf>) {
+        self.path = path;
     }
 
     /// Use another disk.
@@ -192,6 +213,9 @@ impl Files {
         }
         let (written, result) = write_all(&mut *self.disk, &open.file, lines);
         open.size += written as u64;
+        if result.is_ok() && !file.get().rotates && is_lines(file) {
+            open.unchecked.extend_from_slice(lines);
+        }
         if let Err(error) = result {
             self.tally.refused += records(file, writer.pending.hold(lines, written));
             writer.pending.expect_end(&open.file);
@@ -229,9 +253,9 @@ impl Files {
         const MOST: u32 = 16 << 20;
         let name = file.part(part);
         if !matches!(&self.reading, Some((known, p, _)) if (*known, *p) == (file, part)) {
-            let opened = self.dir().and_then(|dir| dir.open(&name));
+            let opened = self.dir().and_then(|dir| names::open_to_read(dir, &name));
             let opened = opened.map_err(|error| storage_error(&name, &error))?;
-            self.reading = Some((file, part, opened.into_std()));
+            self.reading = Some((file, part, opened));
         }
         let Some((_, _, opened)) = &self.reading else { return Err(StorageError::NotFound) };
         let mut bytes = vec![0; length.min(MOST) as usize];
@@ -301,6 +325,7 @@ impl Files {
     pub(crate) fn close(&mut self) {
         for file in FileId::all() {
             let _ = self.open_pending(file);
+            let _ = self.check_name(file);
             let named = self.own_name(file).unwrap_or_default();
             let writer = &mut self.writers[file.number() as usize];
             if let Some(open) = &mut writer.open {
@@ -338,52 +363,6 @@ impl Files {
         }
     }
 
-    /// Have the file open under its name.
-    fn open(&mut self, file: FileId) -> io::Result<()> {
-        if let Some(open) = &self.writers[file.number() as usize].open {
-            if !file.get().rotates {
-                return Ok(());
-            }
-            match self.dir()?.symlink_metadata(&open.name) {
-                Ok(named) if identity(&named) != open.identity => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                // The name is there, or its state is unknown: the open file is the best choice.
-                _ => return Ok(()),
-            }
-            // Another process rotated it away: what is half written stays with the old file.
-            let writer = &mut self.writers[file.number() as usize];
-            if let Some(open) = &writer.open {
-                let _ = writer.pending.finish_record(&mut *self.disk, &open.file);
-            }
-            writer.pending.start_over();
-            writer.open = None;
-        }
-        let name = self.own_name(file)?;
-        let mut options = OpenOptions::new();
-        options.append(true).create(true).read(true);
-        let dir = self.dir()?;
-        let is_new = self.synced && !dir.exists(&name);
-        let opened = match dir.open_with(&name, &options) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && name.contains('/') => {
-                let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
-                dir.create_dir_all(folder)?;
-                dir.open_with(&name, &options)?
-            }
-            opened => opened?,
-        };
-        let opened = opened.into_std();
-        if is_new {
-            // A file is safe when its folder names it.
-            dir.open(".")?.into_std().sync_all()?;
-        }
-        let mid_line = if is_lines(file) { self.repair_tail(file, &name, &opened)? } else { false };
-        let metadata = opened.metadata()?;
-        let identity = (metadata.dev(), metadata.ino());
-        let open = Open { name, identity, size: metadata.len(), mid_line, file: opened };
-        self.writers[file.number() as usize].open = Some(open);
-        Ok(())
-    }
-
     /// Count a failure and put it into words.
     fn note(&mut self, file: FileId, error: &io::Error) -> StorageError {
         let name = self.own_name(file).unwrap_or_default();
@@ -402,11 +381,6 @@ fn is_lines(file: FileId) -> bool {
 /// How many records of a file so many lines are: the Weights & Biases log is no lines.
 fn records(file: FileId, lines: u64) -> u64 {
     if is_lines(file) { lines } else { 0 }
-}
-
-fn identity(metadata: &cap_std::fs::Metadata) -> (u64, u64) {
-    use cap_std::fs::MetadataExt as _;
-    (metadata.dev(), metadata.ino())
 }
 
 /// Write all bytes; how many were written, and what stopped it if not all were.

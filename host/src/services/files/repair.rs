@@ -3,11 +3,14 @@
 use std::fs::File as StdFile;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt as _;
+use std::time::Duration;
 
 use cap_std::fs::OpenOptions;
-use model_foundry_types::Part;
+use model_foundry_types::{Part, part_of_name};
 
 use super::Files;
+use crate::folder::manifest::MANIFEST;
+use crate::folder::replace::replaced_by;
 use crate::folder::run_files::{FileId, Verified};
 
 /// A torn last line that was moved out of a file.
@@ -38,8 +41,12 @@ impl Files {
         let Ok(dir) = self.dir() else { return };
         for entry in dir.entries().into_iter().flatten().flatten() {
             let name = entry.file_name();
-            let temporary = name.to_str().and_then(|name| name.rsplit_once(".new-"));
-            if temporary.is_some_and(|(_, pid)| pid.bytes().all(|byte| byte.is_ascii_digit())) {
+            let replaced = name.to_str().and_then(replaced_by);
+            let is_ours = |name: &str| {
+                let is_part = |file: FileId| part_of_name(file.get().name, name).is_some();
+                name == MANIFEST || FileId::all().any(is_part)
+            };
+            if replaced.is_some_and(is_ours) {
                 // A file that cannot be removed does no harm.
                 let _ = dir.remove_file(&name);
             }
@@ -60,7 +67,11 @@ impl Files {
             return Ok(false);
         }
         if !self.alone || file.get().verified == Verified::No {
-            return Ok(true);
+            return Ok(self.alone || !ends_soon(opened, size)?);
+        }
+        if is_whole(opened, start, size) {
+            // Only its newline is missing. Where it cannot be added, the next record begins with it.
+            return Ok(self.disk.write(opened, b"\n").is_err());
         }
         let mut fragment = opened.try_clone()?;
         fragment.seek(SeekFrom::Start(start))?;
@@ -76,6 +87,34 @@ impl Files {
         self.repaired.push(RepairedTail { name: name.to_owned(), bytes: size - start });
         Ok(false)
     }
+}
+
+/// Whether a last line without a newline is a whole record.
+fn is_whole(file: &StdFile, start: u64, end: u64) -> bool {
+    /// A longer line is no record.
+    const LARGEST: u64 = 32 << 20;
+    let mut line = vec![0; end.saturating_sub(start).min(LARGEST) as usize];
+    file.read_exact_at(&mut line, start).is_ok()
+        && line.first() == Some(&b'{')
+        && serde_json::from_slice::<serde::de::IgnoredAny>(&line).is_ok()
+}
+
+/// Whether a last line without a newline is a record that another process is writing: it soon ends, or another one
+/// follows it.
+fn ends_soon(file: &StdFile, mut size: u64) -> io::Result<bool> {
+    for _ in 0..10 {
+        std::thread::sleep(Duration::from_millis(1));
+        let now = file.metadata()?.len();
+        if last_line_start(file, now)? == now {
+            return Ok(true);
+        }
+        if now == size {
+            // Nothing is being written.
+            return Ok(false);
+        }
+        size = now;
+    }
+    Ok(false)
 }
 
 /// Where the last line starts. If the file ends in a newline, that is the file's size.

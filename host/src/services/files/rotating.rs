@@ -1,12 +1,18 @@
 //! Rotates a log: starts a new file when the current one is full.
 
 use std::io;
+use std::time::{Duration, Instant};
 
 use model_foundry_types::{Part, StorageError};
 
 use super::Files;
+use crate::folder::locks::{self, Change};
+use crate::folder::parts;
 use crate::folder::run_files::FileId;
-use crate::folder::{locks, parts};
+
+/// How long a rotation waits for another process, and for how long it is postponed then.
+const PATIENCE: Duration = Duration::from_millis(50);
+const POSTPONED: Duration = Duration::from_secs(1);
 
 impl Files {
     /// Starts a new file if this one has at least `at_size` bytes, and retains at most `retained_files` files
@@ -36,8 +42,18 @@ impl Files {
         if !large(self)? {
             return Ok(());
         }
-        // One process rotates at a time. When the others get the lock, they find that the file is small.
-        let _lock = locks::change(self.dir()?)?;
+        // One process rotates at a time. When the others get the lock, they find that the file is small. A process
+        // that holds the lock for long postpones the rotation.
+        if self.rotation_postponed.is_some_and(|until| Instant::now() < until) {
+            return Ok(());
+        }
+        let _lock = match locks::change(self.dir()?, PATIENCE)? {
+            Change::Busy(_) => {
+                self.rotation_postponed = Some(Instant::now() + POSTPONED);
+                return Ok(());
+            }
+            lock => lock,
+        };
         if !large(self)? {
             return Ok(());
         }

@@ -1,21 +1,13 @@
-//! The rank of this process in a distributed run, and whether the ranks can append to the same file.
+//! Whether a folder is on a network file system, where several machines may append to one file.
 
 use std::os::fd::AsFd as _;
 
 use cap_std::fs::Dir;
 
-/// The environment variables in which launchers set a process's rank: torchrun and DeepSpeed, Slurm, Open MPI.
-const VARIABLES: [&str; 3] = ["RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK"];
-
-/// The rank that the launcher set, if it set one.
-pub(crate) fn from_environment() -> Option<u32> {
-    VARIABLES.iter().find_map(|name| std::env::var(name).ok()?.trim().parse().ok())
-}
-
 /// Whether a folder is on a network file system, where appends of several machines with `O_APPEND` may
 /// overwrite each other; for NFS see open(2). The numbers are from statfs(2) and the Linux sources.
 #[cfg(target_os = "linux")]
-pub(crate) fn on_network_file_system(dir: &Dir) -> bool {
+pub(crate) fn is_network_file_system(dir: &Dir) -> bool {
     const NFS: u64 = 0x6969;
     const SMB: u64 = 0x517b;
     const SMB2: u64 = 0xfe53_4d42;
@@ -32,7 +24,7 @@ pub(crate) fn on_network_file_system(dir: &Dir) -> bool {
 
 /// Unknown on this system; false, so that processes share a file by default.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn on_network_file_system(dir: &Dir) -> bool {
+pub(crate) fn is_network_file_system(dir: &Dir) -> bool {
     let _ = dir.as_fd();
     false
 }
