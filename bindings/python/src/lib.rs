@@ -4,6 +4,7 @@
 
 mod config;
 mod errors;
+mod exit_status;
 mod fork;
 mod loggers;
 mod metrics;

@@ -15,7 +15,7 @@ use pyo3::types::{PyDict, PyFloat, PyInt, PyString};
 use crate::errors::raised;
 use crate::fork::{generation, lock, without_gil};
 use crate::run::OpenRun;
-use crate::values::{fields, is_plain, scalar};
+use crate::values::{is_plain, metrics as metrics_of, scalar};
 
 /// Maximum number of cached column sets. A cache does not help a trainer that logs new names at every step.
 const MOST_COLUMN_SETS: usize = 32;
@@ -208,7 +208,7 @@ impl Metrics {
         epoch: Option<f64>,
         metrics: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let fields = fields(metrics)?;
+        let fields = metrics_of(metrics)?;
         let py = metrics.py();
         let open = self.open(py)?;
         open.get().with(py, |run| run.metrics().log_step(step, epoch, &fields))
@@ -348,7 +348,7 @@ impl Metrics {
         summary: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let epoch = epoch_of(epoch)?;
-        let summary = fields(summary)?;
+        let summary = metrics_of(summary)?;
         let open = self.open(py)?;
         open.get().with(py, |run| run.metrics().log_epoch_summary(epoch, &summary))
     }
@@ -421,7 +421,11 @@ fn step_of(step: &Bound<'_, PyAny>) -> PyResult<u64> {
     if let Ok(step) = step.extract() {
         return Ok(step);
     }
-    // A scalar of NumPy or PyTorch, or an integer that was computed as a float.
+    // A scalar of NumPy or PyTorch, an integer that was computed as a float, or one that was read as text.
+    let text = || step.cast::<PyString>().ok()?.to_string_lossy().trim().parse().ok();
+    if let Some(step) = text() {
+        return Ok(step);
+    }
     let whole = step
         .extract::<f64>()
         .ok()

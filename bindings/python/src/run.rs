@@ -5,13 +5,18 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use model_foundry::{
-    Error, ExperimentConfig, ForkState, Format, Level, Run, RunBuilder, Status, StructuredLogger,
+    Error, ExperimentConfig, ForkState, Format, Level, Resume, Run, RunBuilder, Status,
+    StructuredLogger,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+/// The number of SIGINT on every system that this package supports.
+const SIGINT: i32 = 2;
+
 use crate::config::reader;
 use crate::errors::raised;
+use crate::exit_status::correct_at_exit;
 use crate::fork::{generation, lock, runtime, without_gil};
 use crate::values::fields;
 
@@ -21,6 +26,8 @@ pub(crate) struct OpenRun {
     fork_state: ForkState,
     failed: AtomicBool,
     ended: AtomicBool,
+    /// Nothing can be logged any more.
+    closed: AtomicBool,
     open: Mutex<Option<Open>>,
 }
 
@@ -56,9 +63,10 @@ impl OpenRun {
         match open {
             Some(open) => Ok(open),
             None => {
-                if self.ended.load(Ordering::Relaxed) {
+                if self.closed.load(Ordering::Relaxed) {
                     return Err(Error::Invalid("the run has ended: open another".into()));
                 }
+                // A forked process joins its parent's attempt, and what comes after an attempt's end joins that.
                 let run = self.fork_state.open(&runtime()?)?;
                 Ok(open.insert(Open { generation: now, run, loggers: Vec::new() }))
             }
@@ -80,7 +88,7 @@ impl OpenRun {
         Ok(logger)
     }
 
-    fn end(&self, status: Option<Status>) {
+    fn end_attempt(&self, status: Option<Status>, exit_code: Option<i32>) {
         self.ended.store(true, Ordering::Relaxed);
         let Some(open) = lock(&self.open).take() else { return };
         if open.generation != generation() {
@@ -88,7 +96,10 @@ impl OpenRun {
         }
         let failed = self.failed.load(Ordering::Relaxed);
         let status = status.unwrap_or(if failed { Status::Failed } else { Status::Completed });
-        open.run.finish(status, None);
+        match status {
+            Status::Interrupted => open.run.finish_by_signal(SIGINT, exit_code),
+            status => open.run.finish(status, exit_code),
+        }
     }
 }
 
@@ -102,22 +113,45 @@ impl Open {
 
 impl Drop for OpenRun {
     fn drop(&mut self) {
-        self.end(None);
+        self.end_attempt(None, None);
     }
 }
 
 #[pymethods]
 impl OpenRun {
-    /// Open a run folder. `config` is the experiment's configuration as JSON.
+    /// Open a run: in `folder`, or as a new run in `runs_dir`. `config` is the experiment's configuration as JSON,
+    /// `resume` an earlier run ("" for the newest), and `versions` those of the training's libraries.
     #[new]
-    fn new(py: Python<'_>, experiment: String, folder: PathBuf, config: String) -> PyResult<Self> {
+    #[pyo3(signature = (experiment, folder, config, runs_dir=None, resume=None, versions=Vec::new()))]
+    fn new(
+        py: Python<'_>,
+        experiment: String,
+        folder: Option<PathBuf>,
+        config: String,
+        runs_dir: Option<PathBuf>,
+        resume: Option<String>,
+        versions: Vec<(String, String)>,
+    ) -> PyResult<Self> {
         let opened = without_gil(py, || {
             let ExperimentConfig { logging, whole } =
                 reader()?.read(&config, Format::Json, "the configuration")?;
-            let builder: RunBuilder = Run::builder(&experiment)
-                .folder(folder)
+            let mut builder: RunBuilder = Run::builder(&experiment)
                 .experiment_config(ExperimentConfig { logging, whole })
+                .resume(match resume {
+                    None => Resume::No,
+                    Some(run) if run.is_empty() => Resume::Newest,
+                    Some(run) => Resume::Run(run),
+                })
                 .runtime(runtime()?);
+            for (name, version) in &versions {
+                builder = builder.version(name, version);
+            }
+            if let Some(runs_dir) = runs_dir {
+                builder = builder.runs_dir(runs_dir);
+            }
+            if let Some(folder) = folder {
+                builder = builder.folder(folder);
+            }
             builder.open()
         });
         let run = opened.map_err(raised)?;
@@ -127,6 +161,7 @@ impl OpenRun {
             fork_state,
             failed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             open: Mutex::new(Some(open)),
         })
     }
@@ -173,13 +208,33 @@ impl OpenRun {
         self.failed.store(true, Ordering::Relaxed);
     }
 
-    /// End the attempt, as completed unless it was marked as failed.
-    fn close(&self, py: Python<'_>) {
-        without_gil(py, || self.end(None));
+    /// End the attempt as completed, or as failed if the process's exit code is not 0.
+    fn end_with_process(&self, py: Python<'_>) {
+        without_gil(py, || {
+            let open = lock(&self.open);
+            let run = open.as_ref().filter(|open| open.generation == generation());
+            let run = run.map(|open| open.run.clone());
+            drop(open);
+            self.end_attempt(None, None);
+            if let Some(run) = run.filter(|_| !self.failed.load(Ordering::Relaxed)) {
+                correct_at_exit(run);
+            }
+        });
     }
 
-    /// End the attempt with a status: "completed", "failed" or "interrupted".
-    fn finish(&self, py: Python<'_>, status: &str) -> PyResult<()> {
+    /// Log nothing any more.
+    fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// End the attempt, as completed unless it was marked as failed. What is logged later belongs to it too.
+    fn end(&self, py: Python<'_>) {
+        without_gil(py, || self.end_attempt(None, None));
+    }
+
+    /// End the attempt with a status: "completed", "failed" or "interrupted" (by SIGINT).
+    #[pyo3(signature = (status, exit_code=None))]
+    fn finish(&self, py: Python<'_>, status: &str, exit_code: Option<i32>) -> PyResult<()> {
         let status = match status {
             "completed" => Status::Completed,
             "failed" => Status::Failed,
@@ -190,8 +245,21 @@ impl OpenRun {
                 )));
             }
         };
-        without_gil(py, || self.end(Some(status)));
+        without_gil(py, || self.end_attempt(Some(status), exit_code));
         Ok(())
+    }
+
+    /// Add sections to the configuration that run.json records, or change them. `sections` is a JSON object.
+    fn configure(&self, py: Python<'_>, sections: &str) -> PyResult<()> {
+        let sections = serde_json::from_str(sections)
+            .map_err(|error| PyValueError::new_err(format!("not a JSON object: {error}")))?;
+        self.with(py, |run| run.configure(&sections))
+    }
+
+    /// The run folder.
+    #[getter]
+    fn folder(&self, py: Python<'_>) -> PyResult<PathBuf> {
+        self.with(py, |run| Ok(run.folder().to_path_buf()))
     }
 
     /// Whether it has ended.

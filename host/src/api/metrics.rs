@@ -1,14 +1,16 @@
 //! The metrics logger.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use model_foundry_types::{Column, Field, Kind, NamedStatistics, Statistics};
 use wasmtime::Store;
 use wasmtime::component::ResourceAny;
 
+use crate::api::structured::warn;
 use crate::engine::bindings::exports::model_foundry::logging::metrics::GuestMetricsLogger;
 use crate::engine::sandbox::BUDGET;
-use crate::recording::column_sets;
+use crate::recording::column_sets::{self, Known};
 use crate::recording::core::RunCore;
 use crate::recording::guest_loggers::{Answer, GuestLoggers, SHORT_ROW};
 use crate::recording::queue::{BATCH, BATCH_VALUES};
@@ -68,7 +70,7 @@ impl MetricsLogger {
         let epoch = epoch.into().0;
         let mut row = [0.0; Column::WIDEST];
         if let Some(values) = column_sets::values(metrics, &mut row)
-            && let Some(column_set) = self.column_set_of(metrics)
+            && let Some(column_set) = self.column_set_of(metrics, step)
         {
             return log_row(&self.core, column_set, step, epoch.unwrap_or(f64::NAN), values);
         }
@@ -76,19 +78,25 @@ impl MetricsLogger {
     }
 
     /// The id of these metrics' columns; none if they cannot be columns.
-    fn column_set_of(&self, metrics: &[Field]) -> Option<u32> {
+    fn column_set_of(&self, metrics: &[Field], step: u64) -> Option<u32> {
         let (known, has_room) = {
             let mut sets = self.core.column_sets();
-            (sets.find(metrics), sets.has_room())
+            (sets.find(metrics, step), sets.has_room())
         };
-        if known.is_some() || !has_room {
-            return known;
+        if let Some(Known { id, highest_step }) = known {
+            if step < highest_step {
+                went_back(&self.core, step, highest_step);
+            }
+            return Some(id);
+        }
+        if !has_room {
+            return None;
         }
         let columns = column_sets::columns(metrics);
         // Columns are refused if a name occurs twice, which a step by name may have. They are not named now if that
         // would mean waiting, perhaps for a disk.
         let id = self.core.with_if_free(|guest| guest.column_set(columns.clone()))?.ok()?;
-        self.core.column_sets().add(columns, id);
+        self.core.column_sets().add(columns, id, step);
         Some(id)
     }
 
@@ -151,7 +159,7 @@ impl MetricsLogger {
     pub fn typed_columns(&self, columns: Vec<Column>) -> Result<Columns> {
         let width = columns.len();
         let id = self.core.with(|guest| guest.column_set(columns))?;
-        Ok(Columns { core: self.core.clone(), id, width })
+        Ok(Columns { core: self.core.clone(), id, width, highest_step: Arc::default() })
     }
 
     /// Log an epoch's summary.
@@ -210,6 +218,21 @@ impl MetricsLogger {
     }
 }
 
+/// Report the first step that is lower than an earlier one of the same metrics: within an attempt both are kept, and a
+/// curve that goes back is seldom what was meant.
+#[cold]
+fn went_back(core: &Arc<RunCore>, step: u64, highest_step: u64) {
+    if core.reports_step_back() {
+        warn(
+            core,
+            &format!(
+                "step {step} was logged after step {highest_step}, in one attempt: both are kept; a new start, or a \
+             training that begins again, needs a run of its own"
+            ),
+        );
+    }
+}
+
 /// Log one row, now or under `buffered` soon. An epoch of NaN is no epoch.
 #[inline]
 fn log_row(core: &RunCore, column_set: u32, step: u64, epoch: f64, values: &[f64]) -> Result<()> {
@@ -244,6 +267,8 @@ pub struct Columns {
     /// The id of the column set.
     id: u32,
     width: usize,
+    /// The highest step that was logged.
+    highest_step: Arc<AtomicU64>,
 }
 
 impl std::fmt::Debug for Columns {
@@ -268,6 +293,12 @@ impl Columns {
                 self.width,
                 values.len()
             )));
+        }
+        let highest_step = self.highest_step.load(Ordering::Relaxed);
+        if step > highest_step {
+            self.highest_step.store(step, Ordering::Relaxed);
+        } else if step < highest_step {
+            went_back(&self.core, step, highest_step);
         }
         log_row(&self.core, self.id, step, epoch.into().0.unwrap_or(f64::NAN), values)
     }

@@ -64,15 +64,7 @@ impl Run {
     /// A structured logger. Its base context is the run's: experiment, git_hash and device, and the rank if there are
     /// several.
     pub fn logger(&self, name: &str) -> StructuredLogger {
-        let manifest = self.core.manifest.lock();
-        let mut context = vec![
-            Field::new("experiment", manifest.experiment.as_str()),
-            Field::new("git_hash", manifest.git_hash.as_str()),
-            Field::new("device", manifest.device.as_str()),
-        ];
-        context.extend(self.core.rank.map(|rank| Field::new("rank", rank)));
-        drop(manifest);
-        StructuredLogger::new(self.core.clone(), name, context)
+        StructuredLogger::new(self.core.clone(), name, self.core.base_context())
     }
 
     /// The metrics logger.
@@ -208,6 +200,13 @@ impl Run {
         manifest.is_some_and(|manifest| {
             manifest.latest().is_some_and(|attempt| attempt.logged_by_library)
         })
+    }
+
+    /// The process ends with this exit code, after the attempt was ended as completed.
+    pub fn correct_exit_code(&self, code: i32) {
+        let attempt = self.core.attempt.lock();
+        // Nothing more can be done if run.json cannot be written now.
+        let _ = attempt.correct_exit_code(&self.core.dir, code);
     }
 
     /// How often a call had to wait because the queue of `buffered` was full.

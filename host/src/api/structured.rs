@@ -55,6 +55,16 @@ impl std::fmt::Debug for StructuredLogger {
     }
 }
 
+/// Log a warning of this library itself. Where log records are not printed, it is reported.
+pub(crate) fn warn(core: &Arc<RunCore>, warning: &str) {
+    let logger = StructuredLogger::new(core.clone(), "model_foundry", core.base_context());
+    // Failures are counted by the run.
+    let _ = logger.warning(warning, &[]);
+    if core.policy.prints_failures_only() {
+        core.policy.report(warning);
+    }
+}
+
 impl StructuredLogger {
     pub(crate) fn new(core: Arc<RunCore>, name: &str, context: Vec<Field>) -> Self {
         let number = core.with(|guest| Ok(guest.add_logger(name, context))).unwrap_or(usize::MAX);

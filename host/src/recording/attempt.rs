@@ -144,13 +144,20 @@ impl AttemptWriter {
     ) -> std::io::Result<()> {
         self.ended = true;
         let quiet = tally.failures == 0 && tally.refused == 0 && traps == 0;
-        if !self.own && quiet {
+        if !self.own && quiet && ending.status != Status::Failed {
             return Ok(());
         }
         self.change(dir, |_, attempt| {
+            // What failed in one process of the attempt has failed, however the others end.
+            let has_failed = attempt.status == Status::Failed;
+            if ending.status == Status::Failed {
+                attempt.status = Status::Failed;
+            }
             if self.own {
                 attempt.end = Some(ending.end.clone());
-                attempt.status = ending.status.clone();
+                if !(has_failed && ending.status == Status::Completed) {
+                    attempt.status = ending.status.clone();
+                }
                 attempt.exit_code = ending.exit_code;
                 attempt.signal = ending.signal.clone().map(Value::String);
             }
@@ -159,6 +166,16 @@ impl AttemptWriter {
             attempt.component_failures += traps;
             if tally.latest.is_some() {
                 attempt.storage_error.clone_from(&tally.latest);
+            }
+        })
+    }
+
+    /// Record the exit code of a process that has ended the attempt as completed.
+    pub(crate) fn correct_exit_code(&self, dir: &Dir, code: i32) -> std::io::Result<()> {
+        self.change(dir, |_, attempt| {
+            if self.own && attempt.status == Status::Completed {
+                attempt.status = Status::Failed;
+                attempt.exit_code = Some(code);
             }
         })
     }

@@ -9,15 +9,30 @@ const MOST_SETS: usize = 64;
 /// The column sets of steps by name.
 #[derive(Default)]
 pub(crate) struct ColumnSets {
-    /// Columns, and their id.
-    sets: Vec<(Vec<Column>, u32)>,
+    sets: Vec<ColumnSet>,
     latest: usize,
 }
 
+struct ColumnSet {
+    columns: Vec<Column>,
+    id: u32,
+    /// The highest step that was logged.
+    highest_step: u64,
+}
+
+/// What is known of a step's metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// The id of their columns.
+    pub(crate) id: u32,
+    /// The highest step of these metrics before.
+    pub(crate) highest_step: u64,
+}
+
 impl ColumnSets {
-    /// The id of these metrics' columns, if they are known.
-    pub(crate) fn find(&mut self, metrics: &[Field]) -> Option<u32> {
-        let fits = |(columns, _): &(Vec<Column>, u32)| {
+    /// The columns of these metrics, which are logged at a step, if they are known.
+    pub(crate) fn find(&mut self, metrics: &[Field], step: u64) -> Option<Known> {
+        let fits = |ColumnSet { columns, .. }: &ColumnSet| {
             columns.len() == metrics.len()
                 && columns.iter().zip(metrics).all(|(column, Field { name, value })| {
                     matches!(
@@ -29,7 +44,10 @@ impl ColumnSets {
         if !self.sets.get(self.latest).is_some_and(fits) {
             self.latest = self.sets.iter().position(fits)?;
         }
-        Some(self.sets[self.latest].1)
+        let ColumnSet { id, highest_step, .. } = &mut self.sets[self.latest];
+        let known = Known { id: *id, highest_step: *highest_step };
+        *highest_step = step.max(*highest_step);
+        Some(known)
     }
 
     /// Whether more can be remembered.
@@ -38,9 +56,9 @@ impl ColumnSets {
     }
 
     /// Remember columns and their id.
-    pub(crate) fn add(&mut self, columns: Vec<Column>, number: u32) {
+    pub(crate) fn add(&mut self, columns: Vec<Column>, id: u32, step: u64) {
         self.latest = self.sets.len();
-        self.sets.push((columns, number));
+        self.sets.push(ColumnSet { columns, id, highest_step: step });
     }
 }
 
@@ -92,18 +110,20 @@ mod tests {
     fn columns_are_found_by_names_order_and_kinds() {
         let mut sets = ColumnSets::default();
         let step = fields! { loss: 0.5, seen: 8500 };
-        assert_eq!(sets.find(&step), None);
-        sets.add(columns(&step), 7);
-        sets.add(columns(&fields! { val_loss: 0.5 }), 8);
-        assert_eq!(sets.find(&fields! { loss: 0.25, seen: 1 }), Some(7));
-        assert_eq!(sets.find(&fields! { val_loss: 0.25 }), Some(8));
+        assert_eq!(sets.find(&step, 1), None);
+        sets.add(columns(&step), 7, 1);
+        sets.add(columns(&fields! { val_loss: 0.5 }), 8, 1);
+        let known = |id, highest_step| Some(Known { id, highest_step });
+        assert_eq!(sets.find(&fields! { loss: 0.25, seen: 1 }, 5), known(7, 1));
+        assert_eq!(sets.find(&fields! { loss: 0.25, seen: 1 }, 3), known(7, 5));
+        assert_eq!(sets.find(&fields! { val_loss: 0.25 }, 2), known(8, 1));
         for other in [
             fields! { seen: 8500, loss: 0.5 },
             fields! { loss: 0.5, seen: 8500.0 },
             fields! { loss: 0.5 },
             fields! { loss: 0.5, seen: 8500, more: 1 },
         ] {
-            assert_eq!(sets.find(&other), None);
+            assert_eq!(sets.find(&other, 1), None);
         }
     }
 }

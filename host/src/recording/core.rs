@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
-use model_foundry_types::{Level, LoggingConfig, rfc3339};
+use model_foundry_types::{Field, Level, LoggingConfig, rfc3339};
 
 use super::attempt::{AttemptWriter, Ending};
 use super::column_sets::ColumnSets;
@@ -19,7 +20,7 @@ use crate::folder::locks;
 use crate::folder::manifest::{MANIFEST, Manifest, Status};
 use crate::process::mutex::{Mutex, MutexGuard};
 use crate::process::origin::Commit;
-use crate::process::termination::{EndedBySignal, LatestSignal, signal_name};
+use crate::process::termination::{EndedBySignal, signal_name};
 use crate::services::Sample;
 use crate::services::clocks::Clock;
 use crate::services::files::StorageTally;
@@ -54,8 +55,8 @@ pub(crate) struct RunCore {
     pub(crate) shards: bool,
     /// Marks this process as one that logs to the run; none in a forked process that left the run to its parent.
     pub(crate) live: Mutex<Option<locks::Lock>>,
-    /// The latest signal that this process answers by itself.
-    pub(crate) signal: Mutex<LatestSignal>,
+    /// Whether a step that goes back was reported.
+    pub(crate) has_gone_back: AtomicBool,
 }
 
 impl RunCore {
@@ -131,6 +132,23 @@ impl RunCore {
         }
     }
 
+    /// The fields that every record of the run has.
+    pub(crate) fn base_context(&self) -> Vec<Field> {
+        let manifest = self.manifest.lock();
+        let mut context = vec![
+            Field::new("experiment", manifest.experiment.as_str()),
+            Field::new("git_hash", manifest.git_hash.as_str()),
+            Field::new("device", manifest.device.as_str()),
+        ];
+        context.extend(self.rank.map(|rank| Field::new("rank", rank)));
+        context
+    }
+
+    /// Whether a step that is lower than an earlier one is the first such, and is to be reported.
+    pub(crate) fn reports_step_back(&self) -> bool {
+        !self.has_gone_back.swap(true, Ordering::Relaxed)
+    }
+
     /// Sample memory. The component's lock is not held.
     pub(crate) fn sample(&self) -> Sample {
         let monitored = self.monitored.lock().clone();
@@ -172,20 +190,7 @@ impl RunCore {
         self.end(&mut attempt, &mut guest, &ending);
     }
 
-    /// How the attempt ended. An end soon after a signal is the answer to the signal.
     fn ending(&self, status: Status, exit_code: Option<i32>, signal: Option<i32>) -> Ending {
-        let answered = || {
-            let is_own_end =
-                matches!(status, Status::Completed | Status::Failed | Status::Interrupted);
-            self.signal.lock().answered_now().filter(|_| is_own_end)
-        };
-        let signal = signal.or_else(answered);
-        let status = match (signal, status) {
-            (Some(signal), Status::Completed | Status::Failed | Status::Interrupted) => {
-                status_after(signal)
-            }
-            (_, status) => status,
-        };
         let end = rfc3339(self.clock.now());
         Ending { status, exit_code, signal: signal.map(signal_name), end }
     }
@@ -249,11 +254,6 @@ fn lost(tally: &StorageTally, traps: u64) -> String {
 }
 
 impl EndedBySignal for RunCore {
-    fn note_signal(&self, signal: i32) {
-        self.signal.lock().note(signal);
-        self.flush();
-    }
-
     fn end_by_signal(&self, signal: i32) {
         /// How long the end of the process waits for a call in progress.
         const PATIENCE: Duration = Duration::from_secs(2);

@@ -72,6 +72,11 @@ impl ErrorPolicy {
         }
     }
 
+    /// Whether log records are not printed, and failures are.
+    pub(crate) fn prints_failures_only(&self) -> bool {
+        matches!(self.console, Console::Failures(_))
+    }
+
     /// Report what failed, on the console.
     pub(crate) fn report(&self, failure: &str) {
         match &self.console {

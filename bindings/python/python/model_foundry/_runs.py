@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import atexit
+import dataclasses
 import json
 import os
+import platform
 import sys
 import threading
 import warnings
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,9 @@ from model_foundry import _native
 # Loggers of one folder and one configuration share one run, so that it has one writer and one set of locks.
 _open: weakref.WeakValueDictionary[tuple[str, str], _native.Run] = weakref.WeakValueDictionary()
 _opening = threading.Lock()
+
+# The process that ends its runs when its function ends.
+_watches: int | None = None
 
 
 def open_run(
@@ -34,7 +41,7 @@ def open_run(
     Raises ``OSError`` if the folder cannot be made or written, ``ValueError`` for an invalid configuration.
     """
     real = os.path.realpath(folder)
-    config = _native.to_json({**(sections or {}), "logging": logging})
+    config = _native.to_json({**unfolded(sections or {}), "logging": logging})
     with _opening:
         run = _open.get((real, config))
         if run is None or run.ended:
@@ -46,9 +53,94 @@ def open_run(
                     stacklevel=3,
                 )
             name = recorded or experiment or os.path.basename(real) or "experiment"
-            run = _native.Run(name, real, config)
+            run = _native.Run(name, real, config, versions=_versions())
             _open[(real, config)] = run
+            _watch_end_of_worker()
         return run
+
+
+def start_run(
+    runs_dir: str | os.PathLike[str],
+    experiment: str,
+    logging: dict[str, Any],
+    sections: dict[str, Any] | None = None,
+    resume: bool | str = False,
+) -> _native.Run:
+    """Begin a run of its own in ``runs_dir``: ``<experiment>``, then ``<experiment>-2``, and so on.
+
+    The ranks of one job share a run. ``resume`` continues an earlier one: True the newest of the experiment, a
+    string that run (a folder's name, a path, or an id).
+
+    Raises what :func:`open_run` raises, and ``ValueError`` if there is no such run to resume.
+    """
+    config = _native.to_json({**unfolded(sections or {}), "logging": logging})
+    which = resume if isinstance(resume, str) else "" if resume else None
+    run = _native.Run(
+        experiment, None, config, runs_dir=os.fspath(runs_dir), resume=which, versions=_versions()
+    )
+    with _opening:
+        _open[(os.path.realpath(run.folder), config)] = run
+    _watch_end_of_worker()
+    return run
+
+
+def unfolded(value: Any) -> Any:
+    """A configuration as dicts, lists and plain values.
+
+    Dataclasses, ``argparse.Namespace``, pydantic models, named tuples and OmegaConf's containers become dicts
+    and lists.
+    """
+    if hasattr(value, "_metadata") and type(value).__module__.partition(".")[0] == "omegaconf":
+        from omegaconf import OmegaConf  # type: ignore[import-not-found, unused-ignore]
+
+        try:
+            value = OmegaConf.to_container(value, resolve=True)
+        except Exception:  # an interpolation that cannot be resolved stays as it is written
+            value = OmegaConf.to_container(value, resolve=False)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    elif isinstance(value, argparse.Namespace):
+        value = vars(value)
+    elif hasattr(value, "model_dump"):
+        value = value.model_dump(mode="json")
+    elif hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {str(name): unfolded(member) for name, member in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [unfolded(member) for member in value]
+    return value
+
+
+def _versions() -> list[tuple[str, str]]:
+    """The versions of Python and of the training libraries that are imported."""
+    versions = [("python", platform.python_version())]
+    for name in ("torch", "jax", "tensorflow", "keras", "lightning", "transformers", "numpy"):
+        version = getattr(sys.modules.get(name), "__version__", None)
+        if isinstance(version, str):
+            versions.append((name, version))
+    return versions
+
+
+def ending_of(error: BaseException | None) -> tuple[str, int | None]:
+    """How an attempt ends that this exception leaves: a status, and the process's exit code if it has one."""
+    if error is None or isinstance(error, GeneratorExit):
+        return "completed", None
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", None
+    if isinstance(error, SystemExit):
+        # As the interpreter does: None is 0, and what is not an integer is printed, with exit code 1.
+        code = 0 if error.code is None else error.code if isinstance(error.code, int) else 1
+        return ("completed" if code == 0 else "failed"), code
+    return "failed", None
+
+
+def end_run(run: _native.Run, error: BaseException | None) -> None:
+    """End a run's attempt as this exception ends it, or without one as it was marked."""
+    if error is None:
+        run.end()
+    else:
+        run.finish(*ending_of(error))
 
 
 def _experiment_in(folder: Path) -> str | None:
@@ -63,15 +155,39 @@ def _experiment_in(folder: Path) -> str | None:
 def _finish_all() -> None:
     # The interpreter sets one of these to an uncaught exception before it calls atexit functions.
     error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
-    status = "completed"
     # In an interactive session (with a prompt in ps1) an exception does not end the program.
-    if error is not None and not hasattr(sys, "ps1"):
-        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+    if hasattr(sys, "ps1"):
+        error = None
     for run in list(_open.values()):
-        if status == "completed":
-            run.close()
+        if run.ended:
+            continue
+        if error is None:
+            run.end_with_process()
         else:
-            run.finish(status)
+            end_run(run, error)
+
+
+def _watch_end_of_worker() -> None:
+    """In a process that multiprocessing has started: end its runs as its function ends.
+
+    There an exception is printed by multiprocessing, and the interpreter does not know of it.
+    """
+    global _watches
+    process = sys.modules.get("multiprocessing.process")
+    if process is None or process.parent_process() is None or _watches == os.getpid():
+        return
+    from multiprocessing import util
+
+    _watches = os.getpid()
+    util.Finalize(None, _finish_worker, exitpriority=1)
+
+
+def _finish_worker() -> None:
+    error = sys.exc_info()[1]
+    if error is not None:
+        for run in list(_open.values()):
+            if not run.ended:
+                end_run(run, error)
 
 
 def _flush_all() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from model_foundry._runs import open_run
+from model_foundry._runs import end_run, open_run, start_run
 from model_foundry.config import ExperimentConfig
 from model_foundry.logging_components import (
     ErrorTracker,
@@ -30,14 +30,20 @@ class Trainer:
     """Runs a step function and logs the metrics that it returns.
 
     ``config`` is an :class:`~model_foundry.config.ExperimentConfig`, or a mapping that makes one. All files
-    are written to ``base_dir / training.output_dir`` (default: ``base_dir / "runs" / experiment_name``).
+    are written to ``base_dir / training.output_dir`` (default: a new folder in ``base_dir / "runs"``, named after
+    the experiment).
 
     Under ``log_to_wandb`` the ``wandb`` package receives the metrics too, in the project named by the variable
     ``WANDB_PROJECT`` (default: "model-foundry"). If that package is missing or cannot start, the component
     writes an offline run.
 
+    Each start is a run of its own: without ``training.output_dir``, the next one is in
+    ``<experiment_name>-2``, and so on. ``resume`` continues an earlier run: True the newest of the experiment, a
+    string that run (a folder's name, a path, or an id). The ranks of one job share a run, and a job that its
+    scheduler restarts resumes it.
+
     Raises ``pydantic.ValidationError`` for an invalid configuration, ``OSError`` if the folder cannot be made
-    or written.
+    or written, ``ValueError`` if there is no such run to resume.
 
     >>> import tempfile
     >>> settings = {"log_metrics_every_n_steps": 1, "log_to_wandb": False}
@@ -52,14 +58,14 @@ class Trainer:
         self,
         config: ExperimentConfig | Mapping[str, Any],
         base_dir: str | os.PathLike[str] = ".",
+        *,
+        resume: bool | str = False,
     ) -> None:
         if not isinstance(config, ExperimentConfig):
             config = ExperimentConfig.model_validate(dict(config))
         self.config = config
         name = config.experiment_name
-        output_dir = getattr(config.training, "output_dir", None) or Path("runs") / name
-        #: The run folder.
-        self.output_dir = Path(base_dir) / output_dir
+        output_dir = getattr(config.training, "output_dir", None)
         sections = config.model_dump(mode="json")
         settings = sections.pop("logging")
         forwards = settings["log_to_wandb"] and importlib.util.find_spec("wandb") is not None
@@ -69,7 +75,13 @@ class Trainer:
         if self.wandb.enabled:
             # The wandb package writes the run; the component would write it a second time.
             settings["log_to_wandb"] = False
-        self._run = open_run(self.output_dir, name, settings, sections)
+        if output_dir is not None:
+            self._run = open_run(Path(base_dir) / output_dir, name, settings, sections)
+        else:
+            runs_dir = Path(base_dir) / "runs"
+            self._run = start_run(runs_dir, name, settings, sections, resume)
+        #: The run folder.
+        self.output_dir = self._run.folder
         #: The structured logger. It also writes main.log.
         self.logger = StructuredLogger._of_run(f"model_foundry.{name}", self._run)
         if not self.logger.logger.handlers:
@@ -171,12 +183,16 @@ class Trainer:
         >>> json.loads((trainer.output_dir / "run.json").read_text())["attempts"][0]["status"]
         'completed'
         """
+        self._close(None)
+
+    def _close(self, error: BaseException | None) -> None:
         self.wandb.finish()
         self._run.flush()
         if self.performance.timers:
             self.performance.export_timing_report(self.output_dir / "timing_report.json")
-        self.metrics.close()
+        self.metrics._close()
         self.logger._run = self.performance._run = None
+        end_run(self._run, error)
         self._run.close()
 
     def __enter__(self) -> Trainer:
@@ -188,9 +204,7 @@ class Trainer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if error is not None:
-            self._run.mark_failed()
-        self.close()
+        self._close(error)
 
     def _train_step(self, step_fn: StepFunction, step: int, per_epoch: int) -> None:
         settings = self.config.logging
@@ -217,7 +231,8 @@ class Trainer:
             self.logger._log(logging.INFO, "epoch ended", fields)
 
     def _record_failure(self, error: BaseException, step: int) -> None:
-        self._run.mark_failed()
+        if not isinstance(error, (SystemExit, KeyboardInterrupt, GeneratorExit)):
+            self._run.mark_failed()
         if isinstance(error, Exception):
             self.errors.log_error(error, {"step": step})
 

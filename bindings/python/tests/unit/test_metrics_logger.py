@@ -193,7 +193,7 @@ def test_numpy_scalars_are_numbers(metrics: MetricsLogger) -> None:
         "b": True,
         "zero_d": 2.5,
         "one": 3,
-        "several": "[1 2]",
+        "several": [1, 2],
         "nan": None,
     }
     assert read["b"] is True

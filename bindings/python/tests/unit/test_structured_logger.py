@@ -176,7 +176,7 @@ def test_handles_non_serializable_context(
 
     context = line(caplog)["context"]
     assert context["path"] == "/tmp/x"
-    assert context["of_a_set"] == "{1}"
+    assert context["of_a_set"] == [1]
     assert context["unprintable"] == "<Unprintable object>"
     assert context["nested"]["deep"][:2] == ["y", "NaN"]
     assert context["nested"]["deep"][2] == {"3": "<class 'object'>"}

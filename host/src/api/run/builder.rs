@@ -11,6 +11,7 @@ use model_foundry_types::{Durability, Field, LoggingConfig, Options, Value, rfc3
 
 use super::{ForkState, RUN_DIR_VARIABLE, Run, SUPERVISED_VARIABLE};
 use crate::api::config::{self, ConfigReader, ExperimentConfig, Format};
+use crate::api::structured::warn;
 use crate::engine::runtime::Runtime;
 use crate::engine::sandbox::Sandbox;
 use crate::folder::locks::{self, Occupancy};
@@ -23,7 +24,7 @@ use crate::process::job::{self, Job, ProcessEnvironment};
 use crate::process::mutex::Mutex;
 use crate::process::origin::{self, Commit, quoted};
 use crate::process::secrets::masked_command;
-use crate::process::termination::{EndedBySignal, flush_on_termination};
+use crate::process::termination::{EndedBySignal, end_on_termination};
 use crate::recording::attempt::{AttemptWriter, Beginning, for_component, new_id};
 use crate::recording::core::RunCore;
 use crate::recording::error_policy::{Console, ErrorPolicy, OnError};
@@ -392,9 +393,9 @@ impl RunBuilder {
             rank,
             shards: shard.is_some(),
             live: Mutex::new(Some(live)),
-            signal: Mutex::default(),
+            has_gone_back: false.into(),
         });
-        flush_on_termination(&(core.clone() as Arc<dyn EndedBySignal>));
+        end_on_termination(&(core.clone() as Arc<dyn EndedBySignal>));
         if let Err(error) = written {
             let manifest = core.folder.join(manifest::MANIFEST);
             let problem = format!("cannot write {}: {error}", manifest.display());
@@ -402,8 +403,7 @@ impl RunBuilder {
         }
         let run = Run { core };
         for note in notes {
-            run.core.policy.report(&note);
-            run.logger("model_foundry").warning(&note, &[])?;
+            warn(&run.core, &note);
         }
         run.log_repaired_tails()?;
         if self.joins {

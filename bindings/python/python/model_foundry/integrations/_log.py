@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from model_foundry._runs import start_run
 from model_foundry.logging_components import MetricsLogger
 
 
@@ -15,11 +16,14 @@ def metrics_logger(
     output_dir: str | os.PathLike[str] | None,
     durability: str,
 ) -> MetricsLogger:
-    """``logger``, or else a new one. Its folder is by default ``runs/<experiment_name>``."""
+    """``logger``, or else a new one. Without a folder it is that of a new run in ``runs``."""
     if logger is not None:
         return logger
-    folder = os.path.join("runs", experiment_name) if output_dir is None else output_dir
-    return MetricsLogger(experiment_name, folder, durability=durability)
+    if output_dir is not None:
+        return MetricsLogger(experiment_name, output_dir, durability=durability)
+    settings = {"durability": durability, "log_to_wandb": False}
+    run = start_run("runs", experiment_name, settings)
+    return MetricsLogger._of_run(experiment_name, run.folder, run)
 
 
 def without(metrics: Mapping[str, Any], *names: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ class ModelFoundryCallback(Callback):  # type: ignore[misc]
     Every ``every_n_batches`` batches (0 for never) it logs the batch's metrics; the step is the number of
     batches in all epochs so far. After each epoch it logs a summary, with the validation metrics.
 
-    The file is in ``output_dir``, by default ``runs/<experiment_name>``. ``durability`` is that of
+    The file is in ``output_dir``, by default in a new run: ``runs/<experiment_name>``, then ``-2``, and so on. ``durability`` is that of
     :class:`~model_foundry.MetricsLogger`. A ``logger`` is used instead of a new one, and is left open. Raises
     what :class:`~model_foundry.MetricsLogger` raises.
     """

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-import argparse
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,17 @@ except ModuleNotFoundError:
     from pytorch_lightning.loggers.logger import Logger, rank_zero_experiment
     from pytorch_lightning.utilities import rank_zero_only
 
-from model_foundry._runs import open_run
+from model_foundry import _native
+from model_foundry._runs import end_run, open_run, start_run, unfolded
 from model_foundry.integrations._log import without
 from model_foundry.logging_components import MetricsLogger
 
 
 class ModelFoundryLogger(Logger):  # type: ignore[misc]
     """Logs what Lightning reports to ``<save_dir>/<name>/metrics.jsonl``, on rank 0 only.
+
+    Each start is a run of its own: the next one is in ``<name>-2``, and so on. ``resume`` continues an earlier
+    one: True the newest of this name, a string that run (a folder's name, a path, or an id).
 
     ``durability`` is that of :class:`~model_foundry.MetricsLogger`. The run folder is opened at the first use,
     which raises what :class:`~model_foundry.MetricsLogger` raises.
@@ -36,8 +40,11 @@ class ModelFoundryLogger(Logger):  # type: ignore[misc]
         save_dir: str | os.PathLike[str] = "runs",
         *,
         durability: str = "immediate",
+        resume: bool | str = False,
     ) -> None:
         super().__init__()
+        self._folder: Path | None = None
+        self._resume = resume
         self._name = name
         self._save_dir = Path(save_dir)
         self._durability = durability
@@ -62,27 +69,32 @@ class ModelFoundryLogger(Logger):  # type: ignore[misc]
 
     @property
     def log_dir(self) -> str | None:
-        """The run folder."""
-        return str(self._save_dir / self._name)
+        """The run folder; the folder of runs before the first record."""
+        return str(self._save_dir if self._folder is None else self._folder)
 
     @property
     @rank_zero_experiment  # type: ignore[untyped-decorator, unused-ignore]
     def experiment(self) -> MetricsLogger:
         """The metrics logger."""
         if self._metrics is None:
-            folder = self._save_dir / self._name
             settings = {"durability": self._durability, "log_to_wandb": False}
             sections = {"model": self._parameters} if self._parameters else None
-            run = open_run(folder, self._name, settings, sections)
-            self._metrics = MetricsLogger._of_run(self._name, folder, run)
+            if self._folder is None:
+                run = start_run(self._save_dir, self._name, settings, sections, self._resume)
+                self._folder = run.folder
+            else:
+                # A second `fit` is another attempt at the same run.
+                run = open_run(self._folder, self._name, settings, sections)
+            self._metrics = MetricsLogger._of_run(self._name, self._folder, run)
         return self._metrics
 
     @rank_zero_only  # type: ignore[untyped-decorator, unused-ignore]
     def log_hyperparams(self, params: Any, *_: Any, **__: Any) -> None:
-        """Record the hyperparameters in run.json. Those that come after the first metric are ignored."""
-        if isinstance(params, argparse.Namespace):
-            params = vars(params)
-        self._parameters.update(params or {})
+        """Record the hyperparameters in run.json, also after the first metric."""
+        self._parameters.update(unfolded(params) or {})
+        run = None if self._metrics is None else self._metrics._run
+        if run is not None:
+            run.configure(_native.to_json({"model": self._parameters}))
 
     @rank_zero_only  # type: ignore[untyped-decorator, unused-ignore]
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
@@ -100,7 +112,10 @@ class ModelFoundryLogger(Logger):  # type: ignore[misc]
         """End the run; a ``status`` other than "success" marks the attempt as failed."""
         if self._metrics is not None:
             run = self._metrics._run
-            if status != "success" and run is not None:
-                run.mark_failed()
-            self._metrics.close()
+            error = sys.exc_info()[1]
+            self._metrics._close()
             self._metrics = None
+            if run is not None:
+                if status != "success":
+                    run.mark_failed()
+                end_run(run, error)

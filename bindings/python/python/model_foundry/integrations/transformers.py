@@ -19,7 +19,7 @@ class ModelFoundryCallback(TrainerCallback):  # type: ignore[misc]
 
     Evaluations are logged twice: at their step, and as epoch summaries.
 
-    The file is in ``output_dir``, by default ``runs/<experiment_name>``. ``durability`` is that of
+    The file is in ``output_dir``, by default in a new run: ``runs/<experiment_name>``, then ``-2``, and so on. ``durability`` is that of
     :class:`~model_foundry.MetricsLogger`. A ``logger`` is used instead of a new one, and is left open. Raises
     what :class:`~model_foundry.MetricsLogger` raises.
     """

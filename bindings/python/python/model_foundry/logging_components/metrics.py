@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from model_foundry import _native
-from model_foundry._runs import open_run
+from model_foundry._runs import end_run, open_run, unfolded
 
 
 class MetricsLogger(_native.Metrics):
@@ -22,8 +22,9 @@ class MetricsLogger(_native.Metrics):
     - "synced": the line is on the disk, and a power cut does not lose it;
     - "buffered": nothing; the line is in the file at most 200 ms later.
 
-    A value is a number (a Python number, or a scalar of NumPy, PyTorch or JAX), a bool, a string, None, a list
-    or a dict; anything else is logged as its text. NaN and the infinities are null in ``metrics``, and the
+    A value is a number (a Python number, or a scalar of NumPy, PyTorch or JAX), a bool, a string or None. A
+    mapping is logged as metrics named ``outer/inner``. A list, a tuple, a set, a range, an array, a tensor or a
+    Series becomes an array of at most 10,000 elements. Anything else is logged as its text. NaN and the infinities are null in ``metrics``, and the
     field ``non_finite`` of the same line names them. A failing disk does not stop training: lines that cannot
     be written are reported once on stderr and counted in run.json.
 
@@ -117,6 +118,23 @@ class MetricsLogger(_native.Metrics):
             values = self._statistics(name)
         return dict(zip(("count", "mean", "min", "max", "std"), values, strict=True))
 
+    def configure(self, **sections: Any) -> None:
+        """Add sections to the configuration that run.json records, or change them.
+
+        A section is a mapping, a dataclass, an ``argparse.Namespace``, a pydantic model or an OmegaConf
+        container. Its members are merged with those that are recorded already. Raises ``OSError`` if run.json
+        cannot be written, ``ValueError`` once the logger is closed.
+
+        >>> import json, tempfile
+        >>> metrics = MetricsLogger("tiny-lm", tempfile.mkdtemp())
+        >>> metrics.configure(training={"lr": 3e-4})
+        >>> json.loads((metrics.output_dir / "run.json").read_text())["configuration"]["training"]
+        {'lr': 0.0003}
+        """
+        if self._run is None:
+            raise ValueError("the metrics logger is closed: open another")
+        self._run.configure(_native.to_json(unfolded(sections)))
+
     def flush(self) -> None:
         """Write the lines that are still buffered.
 
@@ -131,9 +149,10 @@ class MetricsLogger(_native.Metrics):
             self._run.flush()
 
     def close(self) -> None:
-        """Write what is buffered and release the run folder. The metrics can still be read afterwards.
+        """Write what is buffered, and end the attempt. The metrics can still be read afterwards.
 
-        Logging then raises ``ValueError``. The run ends when the last logger that shares it is closed.
+        Logging then raises ``ValueError``. Another logger of the folder may go on: its records belong to the
+        attempt that was ended.
 
         >>> import tempfile
         >>> metrics = MetricsLogger("tiny-lm", tempfile.mkdtemp())
@@ -143,8 +162,11 @@ class MetricsLogger(_native.Metrics):
         ...
         ValueError: the metrics logger is closed: open another
         """
+        run = self._run
         self.flush()
         self._close()
+        if run is not None:
+            run.end()
 
     def __enter__(self) -> MetricsLogger:
         return self
@@ -155,9 +177,11 @@ class MetricsLogger(_native.Metrics):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if error is not None and self._run is not None:
-            self._run.mark_failed()
-        self.close()
+        run = self._run
+        self.flush()
+        self._close()
+        if run is not None:
+            end_run(run, error)
 
     def _read(self, steps: tuple[int, int] | None) -> list[dict[str, Any]]:
         self.flush()
