@@ -1,5 +1,6 @@
 //! Errors: all of them in errors.jsonl, the newest in memory, counts by type.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use crate::imports::{Imports, RunFile};
@@ -21,6 +22,24 @@ pub const OTHER_TYPES: &str = "(other types)";
 
 /// How many bytes of recent errors stay in memory, whatever their number.
 const RECENT_BYTES: usize = 16 << 20;
+
+/// The longest message and the longest traceback, and the largest context, in bytes. With every byte escaped in JSON, an
+/// error of this size still fits a record.
+const LONGEST: usize = 1 << 20;
+const LONGEST_TYPE: usize = 1 << 10;
+const LARGEST_CONTEXT: usize = 2 << 20;
+
+/// A text that is too long without its middle: an error's beginning and its end say most.
+fn cut(text: &str, longest: usize) -> Cow<'_, str> {
+    if text.len() <= longest {
+        return text.into();
+    }
+    let half = longest / 2;
+    let head = &text[..text.floor_char_boundary(half)];
+    let tail = &text[text.ceil_char_boundary(text.len() - half)..];
+    let omitted = text.len() - head.len() - tail.len();
+    format!("{head}\n… {omitted} bytes omitted …\n{tail}").into()
+}
 
 /// The bytes of an error's texts.
 fn size(entry: &ErrorEntry) -> usize {
@@ -213,6 +232,11 @@ impl<I: Imports> ErrorTracker<I> {
         context: &[Field],
     ) -> Result<()> {
         let now = self.imports.now();
+        let (error_type, error_message, traceback) = (
+            &*cut(error_type, LONGEST_TYPE),
+            &*cut(error_message, LONGEST),
+            &*cut(traceback, LONGEST),
+        );
         let mut context_json = LineBuffer::from("{");
         for (name, value) in last_of_each(each(context)) {
             if context_json.len() > 1 {
@@ -230,6 +254,11 @@ impl<I: Imports> ErrorTracker<I> {
             }
         }
         context_json.push('}');
+        if context_json.len() > LARGEST_CONTEXT {
+            // The error itself must not be lost with it.
+            let bytes = context_json.len();
+            context_json = LineBuffer::from(&*format!("{{\"omitted_bytes\":{bytes}}}"));
+        }
         let line = &mut self.line;
         line.clear();
         line.push_str("{\"timestamp\":\"");

@@ -402,7 +402,7 @@ fn summary(name: &str, statistics: &Statistics) -> Timing {
     Timing {
         name: name.to_owned(),
         count: figures.count,
-        total: figures.mean * figures.count as f64,
+        total: (figures.mean * figures.count as f64).min(f64::MAX),
         mean: figures.mean,
         min: figures.min,
         max: figures.max,

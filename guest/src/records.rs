@@ -1,31 +1,43 @@
 //! Records given as JSON text, by trainers in languages without bindings: one object a record.
 
-use model_foundry_types::{ErrorRecord, MessageRecord, ParsedRecord, StepRecord, SummaryRecord};
+use model_foundry_types::{
+    ErrorRecord, GivenRecord, MessageRecord, ParsedRecord, StepRecord, SummaryRecord,
+};
 use serde_json::{Map, Value as Json};
 
+use crate::timestamp;
 use crate::value::{Field, Value};
 use crate::{Error, Level, Result};
 
-/// Prefix that marks NaN and the infinities while they travel through serde_json as strings.
+/// Prefix that marks numbers which serde_json cannot represent, while they travel through it as strings.
 const MARK: &str = "\u{1}model-foundry:";
 
 /// The words for NaN and the infinities, as Python writes them. A word that begins with another one comes first.
 const NON_FINITE: [(&str, f64); 3] =
     [("-Infinity", f64::NEG_INFINITY), ("Infinity", f64::INFINITY), ("NaN", f64::NAN)];
 
+/// Integers with more digits may have more than 64 bits.
+const MOST_DIGITS: usize = 18;
+
 /// Parse one record: the metrics of a step, the summary of an epoch, a message, or an error. The keys decide which
-/// it is. NaN, Infinity and -Infinity are read as numbers.
+/// it is. NaN, Infinity and -Infinity are read as numbers, and integers of any size keep their digits. A line of a run's
+/// own files is a record too.
 ///
 /// # Errors
 ///
 /// [`Error::Invalid`] with one sentence that says what is wrong.
-pub fn parse(line: &str) -> Result<ParsedRecord> {
+pub fn parse(line: &str) -> Result<GivenRecord> {
     let mut record = Record(object(line)?);
+    let timestamp = record.timestamp()?;
+    let attempt = record.attempt()?;
+    let step_inferred = record.0.remove("step_inferred") == Some(Json::Bool(true));
+    let mut logger = None;
     let parsed = if record.0.contains_key("metrics") {
         record.step()?
     } else if record.0.contains_key("summary") {
         record.summary()?
     } else if record.0.contains_key("message") {
+        logger = record.0.contains_key("logger").then(|| record.text("logger")).transpose()?;
         record.message()?
     } else if record.0.contains_key("error_type") {
         record.error()?
@@ -34,7 +46,7 @@ pub fn parse(line: &str) -> Result<ParsedRecord> {
     };
     // Ignoring a key would lose what it holds.
     match record.0.keys().next() {
-        None => Ok(parsed),
+        None => Ok(GivenRecord { record: parsed, timestamp, attempt, step_inferred, logger }),
         Some(key) => Err(invalid(format!("unknown key {key:?} in this kind of record"))),
     }
 }
@@ -47,9 +59,28 @@ fn invalid(message: impl Into<String>) -> Error {
 struct Record(Map<String, Json>);
 
 impl Record {
+    fn timestamp(&mut self) -> Result<Option<u64>> {
+        let Some(given) = self.0.remove("timestamp") else { return Ok(None) };
+        let parsed = given.as_str().and_then(timestamp::parse);
+        parsed.map(Some).ok_or_else(|| {
+            invalid(format!(
+                "`timestamp` must be RFC 3339, such as 2026-11-22T10:16:55Z, got {}",
+                shown(&given)
+            ))
+        })
+    }
+
+    fn attempt(&mut self) -> Result<Option<u32>> {
+        let Some(given) = self.0.remove("attempt") else { return Ok(None) };
+        let attempt = given.as_u64().and_then(|attempt| u32::try_from(attempt).ok());
+        attempt.filter(|attempt| *attempt > 0).map(Some).ok_or_else(|| {
+            invalid(format!("`attempt` must be a positive integer, got {}", shown(&given)))
+        })
+    }
+
     fn step(&mut self) -> Result<ParsedRecord> {
         let step = self.0.remove("step").ok_or_else(|| invalid("`metrics` needs a `step`"))?;
-        let step = step.as_u64().ok_or_else(|| {
+        let step = step_of(&step).ok_or_else(|| {
             invalid(format!("`step` must be a non-negative integer, got {}", shown(&step)))
         })?;
         let epoch = match self.0.remove("epoch") {
@@ -79,16 +110,23 @@ impl Record {
             }
         };
         let message = self.text("message")?;
-        Ok(ParsedRecord::Message(MessageRecord { level, message, fields: self.fields("fields")? }))
+        // A line of main.log has its fields in `context`.
+        let key = if self.0.contains_key("context") { "context" } else { "fields" };
+        Ok(ParsedRecord::Message(MessageRecord { level, message, fields: self.fields(key)? }))
     }
 
     fn error(&mut self) -> Result<ParsedRecord> {
-        Ok(ParsedRecord::Error(ErrorRecord {
+        let mut error = ErrorRecord {
             error_type: self.text("error_type")?,
             error_message: self.text("error_message")?,
             traceback: self.text("traceback")?,
             context: self.fields("context")?,
-        }))
+        };
+        // The rank of another process than the one that logs it now.
+        if let Some(rank) = self.0.remove("rank") {
+            error.context.push(Field { name: "rank".into(), value: value_of(rank) });
+        }
+        Ok(ParsedRecord::Error(error))
     }
 
     fn text(&mut self, key: &str) -> Result<String> {
@@ -102,10 +140,17 @@ impl Record {
     fn fields(&mut self, key: &str) -> Result<Vec<Field>> {
         match self.0.remove(key) {
             None | Some(Json::Null) => Ok(Vec::new()),
-            Some(Json::Object(object)) => Ok(object
-                .into_iter()
-                .map(|(name, value)| Field { name, value: value_of(value) })
-                .collect()),
+            Some(Json::Object(object)) => {
+                let non_finite = self.0.remove("non_finite");
+                let named = |name: &str| non_finite.as_ref()?.get(name)?.as_str()?.parse().ok();
+                let value = |name: &str, value| match value {
+                    // A line of a run's own files names its numbers that are not finite.
+                    Json::Null => named(name).map_or(Value::Null, Value::Float),
+                    value => value_of(value),
+                };
+                let fields = object.into_iter();
+                Ok(fields.map(|(name, json)| Field { value: value(&name, json), name }).collect())
+            }
             Some(other) => {
                 Err(invalid(format!("`{key}` must be an object, got {}", shown(&other))))
             }
@@ -122,10 +167,62 @@ fn epoch_of(value: &Json) -> Result<f64> {
     number(value).ok_or_else(|| invalid(format!("`epoch` must be a number, got {}", shown(value))))
 }
 
+/// A step: a non-negative integer, which may be written as a float or as text.
+fn step_of(value: &Json) -> Option<u64> {
+    match value {
+        Json::String(text) => text.trim().parse().ok(),
+        value => value.as_u64().or_else(|| {
+            let whole = value.as_f64().filter(|step| step.fract() == 0.0);
+            whole
+                .filter(|step| (0.0..9_007_199_254_740_992.0).contains(step))
+                .map(|step| step as u64)
+        }),
+    }
+}
+
 fn value_of(value: Json) -> Value {
     match number(&value) {
         Some(float) if !float.is_finite() => Value::Float(float),
-        _ => Value::from(unmarked(value)),
+        _ => match &value {
+            Json::String(text) if text.starts_with(MARK) => match big_integer(text) {
+                Some(digits) => Value::Json(digits.to_owned()),
+                None => Value::from(unmarked(value)),
+            },
+            Json::Array(_) | Json::Object(_) => Value::Json(nested(value)),
+            _ => Value::from(unmarked(value)),
+        },
+    }
+}
+
+/// An integer that serde_json cannot represent; none for another marked text.
+fn big_integer(text: &str) -> Option<&str> {
+    text.strip_prefix(MARK)?.strip_prefix('#')
+}
+
+/// The JSON of an array or an object, with the digits of its large integers.
+fn nested(value: Json) -> String {
+    let marked = format!("\"\\u0001{}#", &MARK[1..]);
+    let text = large_integers_marked(value).to_string();
+    let mut pieces = text.split(&marked);
+    let mut json = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        // The digits, a quote, and what follows.
+        let (digits, rest) = piece.split_once('"').unwrap_or((piece, ""));
+        json.push_str(digits);
+        json.push_str(rest);
+    }
+    json
+}
+
+/// A value whose marked words are text again, except for large integers.
+fn large_integers_marked(value: Json) -> Json {
+    match value {
+        Json::String(text) if big_integer(&text).is_some() => Json::String(text),
+        Json::Array(values) => values.into_iter().map(large_integers_marked).collect(),
+        Json::Object(members) => {
+            members.into_iter().map(|(name, value)| (name, large_integers_marked(value))).collect()
+        }
+        other => unmarked(other),
     }
 }
 
@@ -145,7 +242,7 @@ fn number(value: &Json) -> Option<f64> {
 fn unmarked(value: Json) -> Json {
     match value {
         Json::String(text) => match text.strip_prefix(MARK) {
-            Some(word) => word.into(),
+            Some(word) => word.trim_start_matches('#').into(),
             None => Json::String(text),
         },
         Json::Array(values) => values.into_iter().map(unmarked).collect(),
@@ -159,17 +256,34 @@ fn unmarked(value: Json) -> Json {
 /// Parse an object. NaN and the infinities, which strict JSON cannot represent, become marked strings.
 fn object(text: &str) -> Result<Map<String, Json>> {
     let text = text.trim_end();
-    serde_json::from_str(text).or_else(|error| {
-        serde_json::from_str(&mark_non_finite(text)).map_err(|_| {
-            // The text is one line: of the place only the column is of use.
-            let problem = error.to_string();
-            let what = problem.split(" at line ").next().unwrap_or(&problem);
-            invalid(format!("not a JSON object: {what} at column {}", error.column().max(1)))
+    let plain = if has_many_digits(text) {
+        // The problem is reported for the text as it was given.
+        serde_json::from_str::<serde::de::IgnoredAny>(text).map(|_| None)
+    } else {
+        serde_json::from_str(text).map(Some)
+    };
+    plain
+        .and_then(|parsed| match parsed {
+            Some(parsed) => Ok(parsed),
+            None => serde_json::from_str(&marked(text)),
         })
-    })
+        .or_else(|error| {
+            serde_json::from_str(&marked(text)).map_err(|_| {
+                // The text is one line: of the place only the column is of use.
+                let problem = error.to_string();
+                let what = problem.split(" at line ").next().unwrap_or(&problem);
+                invalid(format!("not a JSON object: {what} at column {}", error.column().max(1)))
+            })
+        })
 }
 
-fn mark_non_finite(text: &str) -> String {
+/// Whether a text has so many digits in a row that they may be an integer of more than 64 bits.
+fn has_many_digits(text: &str) -> bool {
+    text.as_bytes().split(|byte| !byte.is_ascii_digit()).any(|digits| digits.len() > MOST_DIGITS)
+}
+
+/// The text with marked strings instead of the numbers that serde_json cannot represent.
+fn marked(text: &str) -> String {
     let mut marked = String::with_capacity(text.len() + 32);
     let (mut in_string, mut rest) = (false, text);
     while let Some(c) = rest.chars().next() {
@@ -180,6 +294,20 @@ fn mark_non_finite(text: &str) -> String {
             continue;
         }
         let mut length = c.len_utf8();
+        if !in_string && (c == '-' || c.is_ascii_digit()) {
+            let is_part = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | 'e' | 'E');
+            let number = &rest[..rest.find(|c| !is_part(c)).unwrap_or(rest.len())];
+            let digits = number.strip_prefix('-').unwrap_or(number);
+            let is_integer = digits.bytes().all(|byte| byte.is_ascii_digit());
+            let fits = number.parse::<i64>().is_ok();
+            if is_integer && !fits && !digits.starts_with('0') && digits.len() > MOST_DIGITS {
+                marked.push_str(&format!("\"\\u0001{}#{number}\"", &MARK[1..]));
+            } else {
+                marked.push_str(number);
+            }
+            rest = &rest[number.len()..];
+            continue;
+        }
         match c {
             '"' => in_string = !in_string,
             '\\' if in_string => length += rest[1..].chars().next().map_or(0, char::len_utf8),
@@ -210,7 +338,7 @@ mod tests {
     #[test]
     fn each_kind_of_record_is_told_apart_by_its_keys() {
         let step = parse(r#"{"step":1,"epoch":0.5,"metrics":{"loss":NaN,"seen":8500}}"#).unwrap();
-        let ParsedRecord::Step(step) = step else { panic!("{step:?}") };
+        let ParsedRecord::Step(step) = step.record else { panic!("{step:?}") };
         assert_eq!((step.step, step.epoch), (1, Some(0.5)));
         assert!(matches!(step.metrics[0].value, Value::Float(loss) if loss.is_nan()));
         assert_eq!(step.metrics[1], Field::new("seen", 8500));
@@ -218,10 +346,63 @@ mod tests {
         let message = parse(r#"{"level":"warning","message":"low","fields":{"a":[1]}}"#).unwrap();
         let fields = vec![Field { name: "a".into(), value: Value::Json("[1]".into()) }];
         let (level, text) = (Level::Warning, "low".to_owned());
-        assert_eq!(message, ParsedRecord::Message(MessageRecord { level, message: text, fields }));
+        assert_eq!(
+            message.record,
+            ParsedRecord::Message(MessageRecord { level, message: text, fields })
+        );
 
-        assert!(matches!(parse(r#"{"epoch":1,"summary":{}}"#), Ok(ParsedRecord::Summary(_))));
-        assert!(matches!(parse(r#"{"error_type":"E"}"#), Ok(ParsedRecord::Error(_))));
+        let record = |line| parse(line).unwrap().record;
+        assert!(matches!(record(r#"{"epoch":1,"summary":{}}"#), ParsedRecord::Summary(_)));
+        assert!(matches!(record(r#"{"error_type":"E"}"#), ParsedRecord::Error(_)));
+    }
+
+    #[test]
+    fn a_step_may_be_a_float_or_text() {
+        for line in [r#"{"step":7.0,"metrics":{}}"#, r#"{"step":"7","metrics":{}}"#] {
+            let ParsedRecord::Step(step) = parse(line).unwrap().record else { panic!("{line}") };
+            assert_eq!(step.step, 7);
+        }
+        assert!(parse(r#"{"step":7.5,"metrics":{}}"#).is_err());
+    }
+
+    #[test]
+    fn integers_keep_their_digits() {
+        let line = r#"{"step":1,"metrics":{"a":123456789012345678901234567890,"b":-98765432109876543210,
+            "c":9223372036854775807,"d":18446744073709551615,"e":1e30,"f":[123456789012345678901,{"g":1234567890123456789012}],
+            "h":"123456789012345678901","i":0.1234567890123456789}}"#;
+        let ParsedRecord::Step(step) = parse(line).unwrap().record else { panic!() };
+        let json = |text: &str| Value::Json(text.into());
+        let values: Vec<_> = step.metrics.into_iter().map(|field| field.value).collect();
+        assert_eq!(
+            values,
+            [
+                json("123456789012345678901234567890"),
+                json("-98765432109876543210"),
+                Value::Integer(i64::MAX),
+                json("18446744073709551615"),
+                Value::Float(1e30),
+                json(r#"[123456789012345678901,{"g":1234567890123456789012}]"#),
+                Value::Text("123456789012345678901".into()),
+                Value::Float(0.123_456_789_012_345_68),
+            ]
+        );
+    }
+
+    #[test]
+    fn lines_of_a_run_s_own_files_are_records() {
+        let line = r#"{"timestamp":"1970-01-01T00:00:00.000007Z","step":1,"attempt":2,"step_inferred":true,
+            "metrics":{"a":null,"b":null},"non_finite":{"a":"-inf"}}"#;
+        let given = parse(line).unwrap();
+        assert_eq!((given.timestamp, given.attempt, given.step_inferred), (Some(7), Some(2), true));
+        let ParsedRecord::Step(step) = given.record else { panic!() };
+        let values: Vec<_> = step.metrics.into_iter().map(|field| field.value).collect();
+        assert_eq!(values, [Value::Float(f64::NEG_INFINITY), Value::Null]);
+        let line = r#"{"timestamp":"1970-01-01T00:00:00Z","level":"INFO","logger":"train","message":"m","context":{"a":1}}"#;
+        let given = parse(line).unwrap();
+        assert_eq!(given.logger.as_deref(), Some("train"));
+        let ParsedRecord::Message(message) = given.record else { panic!() };
+        assert_eq!(message.fields, [Field::new("a", 1)]);
+        assert!(parse(r#"{"timestamp":"yesterday","message":"m"}"#).is_err());
     }
 
     #[test]

@@ -13,10 +13,12 @@ use crate::percentiles::{Percentiles, Share};
 pub struct Statistics {
     /// Finite samples.
     pub count: u64,
-    /// Their mean.
-    pub mean: f64,
-    /// The sum of squared deviations from the mean.
-    pub squares: f64,
+    /// Their mean, multiplied by `scale`.
+    pub scaled_mean: f64,
+    /// The sum of squared deviations from the mean, multiplied by the square of `scale`.
+    pub scaled_squares: f64,
+    /// 1, unless a sample is so large that the squares of such numbers are not finite.
+    pub scale: f64,
     /// The smallest; +∞ where there are none.
     pub min: f64,
     /// The largest; −∞ where there are none.
@@ -39,8 +41,9 @@ impl Default for Statistics {
     fn default() -> Self {
         Self {
             count: 0,
-            mean: 0.0,
-            squares: 0.0,
+            scaled_mean: 0.0,
+            scaled_squares: 0.0,
+            scale: 1.0,
             min: f64::INFINITY,
             max: f64::NEG_INFINITY,
             last: 0.0,
@@ -52,6 +55,12 @@ impl Default for Statistics {
         }
     }
 }
+
+/// From here on samples are scaled: the square of a smaller number, times any number of samples, is finite.
+const LARGE: f64 = 1e140;
+
+/// The scale of large samples: 2^-600. It makes the largest finite number about 4e127.
+const SMALLER: f64 = f64::from_bits((1023 - 600) << 52);
 
 impl Statistics {
     /// Add a sample. `step` is recorded if the sample is the first that is not finite.
@@ -68,10 +77,15 @@ impl Statistics {
             return;
         }
         self.count += 1;
-        let before = sample - self.mean;
+        let mut scaled = sample * self.scale;
+        if scaled.abs() >= LARGE {
+            self.rescale();
+            scaled = sample * self.scale;
+        }
+        let before = scaled - self.scaled_mean;
         // A signed integer becomes a float in one instruction, and this is the hot path.
-        self.mean += before / self.count as i64 as f64;
-        self.squares += before * (sample - self.mean);
+        self.scaled_mean += before / self.count as i64 as f64;
+        self.scaled_squares += before * (scaled - self.scaled_mean);
         self.note_extremes(sample, sample);
         self.last = sample;
         self.percentiles.add(sample);
@@ -80,11 +94,18 @@ impl Statistics {
     /// Merge the statistics of later samples.
     pub fn merge(&mut self, later: &Self) {
         if later.count > 0 {
+            let mut later_scaled = (later.scaled_mean, later.scaled_squares);
+            if later.scale < self.scale {
+                self.rescale();
+            } else if self.scale < later.scale {
+                later_scaled =
+                    (later.scaled_mean * SMALLER, later.scaled_squares * SMALLER * SMALLER);
+            }
             let (own, other) = (self.count as f64, later.count as f64);
             let both = own + other;
-            let apart = later.mean - self.mean;
-            self.mean += apart * other / both;
-            self.squares += later.squares + apart * apart * own * other / both;
+            let apart = later_scaled.0 - self.scaled_mean;
+            self.scaled_mean += apart * other / both;
+            self.scaled_squares += later_scaled.1 + apart * apart * own * other / both;
             self.count += later.count;
             self.note_extremes(later.min, later.max);
             self.last = later.last;
@@ -107,9 +128,33 @@ impl Statistics {
         }
     }
 
-    /// The sample standard deviation (n − 1); 0 for fewer than two samples.
+    /// Make room for large samples.
+    #[cold]
+    fn rescale(&mut self) {
+        if self.scale == 1.0 {
+            self.scale = SMALLER;
+            self.scaled_mean *= SMALLER;
+            self.scaled_squares *= SMALLER * SMALLER;
+        }
+    }
+
+    /// The mean of the finite samples; 0 if there are none.
+    pub fn mean(&self) -> f64 {
+        if self.count == 0 {
+            0.0
+        } else {
+            (self.scaled_mean / self.scale).clamp(self.min, self.max)
+        }
+    }
+
+    /// The sample standard deviation (n − 1); 0 for fewer than two samples. If it is larger than every finite number,
+    /// which only samples near the largest can cause, it is the largest.
     pub fn std(&self) -> f64 {
-        if self.count < 2 { 0.0 } else { (self.squares / (self.count - 1) as f64).sqrt() }
+        if self.count < 2 {
+            return 0.0;
+        }
+        let scaled = (self.scaled_squares / (self.count - 1) as f64).sqrt();
+        (scaled / self.scale).min(f64::MAX)
     }
 
     /// For each fraction (0 to 1) the sample below which that part of them lies: one of the samples, or a
@@ -189,7 +234,7 @@ mod tests {
     #[test]
     fn a_known_sample() {
         let statistics = of(&[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]);
-        assert_eq!(statistics.mean, 5.0);
+        assert_eq!(statistics.mean(), 5.0);
         assert!((statistics.std() - (32.0_f64 / 7.0).sqrt()).abs() < 1e-12);
         assert_eq!((statistics.min, statistics.max, statistics.last), (2.0, 9.0, 9.0));
     }
@@ -204,7 +249,7 @@ mod tests {
     #[test]
     fn non_finite_samples_are_counted_apart() {
         let statistics = of(&[1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 3.0]);
-        assert_eq!((statistics.count, statistics.mean), (2, 2.0));
+        assert_eq!((statistics.count, statistics.mean()), (2, 2.0));
         assert_eq!(
             (statistics.nan, statistics.positive_infinity, statistics.negative_infinity),
             (1, 1, 1)
@@ -244,7 +289,7 @@ mod tests {
             let mean = samples.iter().sum::<f64>() / samples.len() as f64;
             let squares = samples.iter().map(|sample| (sample - mean).powi(2)).sum::<f64>();
             let std = if samples.len() < 2 { 0.0 } else { (squares / (samples.len() - 1) as f64).sqrt() };
-            prop_assert!((statistics.mean - mean).abs() < 1e-6);
+            prop_assert!((statistics.mean() - mean).abs() < 1e-6);
             prop_assert!((statistics.std() - std).abs() < 1e-6 * (1.0 + std));
         }
 
@@ -256,7 +301,7 @@ mod tests {
             parts.merge(&of(&samples[cut..]));
             prop_assert_eq!(parts.count, whole.count);
             prop_assert_eq!((parts.min, parts.max, parts.last), (whole.min, whole.max, whole.last));
-            prop_assert!((parts.mean - whole.mean).abs() < 1e-9);
+            prop_assert!((parts.mean() - whole.mean()).abs() < 1e-9);
             prop_assert!((parts.std() - whole.std()).abs() < 1e-9 * (1.0 + whole.std()));
             prop_assert_eq!(parts.percentile(0.5), whole.percentile(0.5));
         }

@@ -11,7 +11,7 @@ impl Statistics {
         let [p50, p95, p99] = self.percentiles([0.5, 0.95, 0.99]);
         types::Statistics {
             count: self.count,
-            mean: self.mean,
+            mean: self.mean(),
             min: if any { self.min } else { 0.0 },
             max: if any { self.max } else { 0.0 },
             std: self.std(),

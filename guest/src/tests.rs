@@ -8,11 +8,11 @@ use crate::imports::{GpuDevice, GpuInventory, Imports, Part, RunFile};
 use crate::lines::{Lines, MAX_LINE};
 use crate::memory::{Memory, OWN};
 use crate::performance::{MOST_OPERATIONS, PerformanceLogger, PerformanceReader, Timings};
-use crate::structured::StructuredLogger;
+use crate::structured::{LARGEST_RECORD, StructuredLogger};
 use crate::transcript::Transcript;
 use crate::value::{Field, each};
 use crate::{Error, Level, Value, verification};
-use model_foundry_types::{Position, VerificationReport};
+use model_foundry_types::{ErrorEntry, Position, VerificationReport};
 
 fn text(memory: &Memory, file: RunFile) -> String {
     String::from_utf8(memory.content(file)).unwrap()
@@ -40,12 +40,12 @@ mod structured {
         logger.log(0, Level::Info, "step", each(&fields)).unwrap();
         let console = logger.text(0, Level::Info, "step", each(&fields));
         assert!(
-            console.ends_with("INFO train: step loss=NaN experiment=other loss=Infinity"),
+            console.ends_with("INFO train: step loss=NaN experiment=other loss=inf"),
             "{console}"
         );
         assert!(text(&memory, RunFile::MAIN_LOG).ends_with(
             "\"level\":\"INFO\",\"logger\":\"train\",\"message\":\"step\",\"context\":{\"rank\":4,\
-             \"experiment\":\"other\",\"loss\":null},\"non_finite\":{\"loss\":\"Infinity\"}}\n"
+             \"experiment\":\"other\",\"loss\":null},\"non_finite\":{\"loss\":\"inf\"}}\n"
         ));
         assert_eq!(
             logger.format("a", each(&[field("b", 1)])),
@@ -64,7 +64,7 @@ mod structured {
         assert_eq!(line.lines().count(), 1);
         assert!(
             line.ends_with(
-                "WARNING train: line\\nfeed experiment=tiny base=-Infinity a=\"two words\" \
+                "WARNING train: line\\nfeed experiment=tiny base=-inf a=\"two words\" \
              b=\"\\u001b[31m\" c=\"\" d=0.5\n"
             ),
             "{line}"
@@ -328,12 +328,21 @@ mod errors {
         assert_eq!(summary.iter().map(|kind| kind.count).sum::<u64>(), MOST_TYPES as u64 + 10);
         assert!(summary.iter().any(|kind| kind.error_type == OTHER_TYPES && kind.count > 10));
         assert!(Counts::default().most_frequent_first().is_empty());
-        let long = "x".repeat(10 << 20);
-        tracker.log_error("A", &long, "", &[]).unwrap();
-        tracker.log_error("B", &long, "", &[]).unwrap();
-        let recent = tracker.recent(10).unwrap();
-        assert_eq!(recent.len(), 1, "at most 16 MiB of recent errors stay in memory");
-        assert!(matches!(tracker.log_error("C", &long, &long, &[]), Err(Error::TooLarge(_))));
+        let long = format!("begin{}end", "\u{1}é".repeat(10 << 20));
+        let context = [Field::new("huge", long.as_str())];
+        for _ in 0..20 {
+            tracker.log_error("A", &long, &long, &context).unwrap();
+        }
+        let recent = tracker.recent(20).unwrap();
+        assert!((1..=8).contains(&recent.len()), "at most 16 MiB of recent errors stay in memory");
+        let ErrorEntry { error_message, traceback, context, .. } = &recent[0];
+        for text in [error_message, traceback] {
+            assert!(text.starts_with("begin") && text.ends_with("end"));
+            assert!(text.contains(" bytes omitted "), "it is cut, not dropped");
+        }
+        assert!(context.starts_with("{\"omitted_bytes\":"), "{context}");
+        let content = String::from_utf8(memory.content(RunFile::ERRORS)).unwrap();
+        assert!(content.lines().last().unwrap().len() <= LARGEST_RECORD);
     }
 }
 

@@ -120,10 +120,10 @@ pub use folder::manifest::{Attempt, FORMAT_VERSION, Host, MANIFEST, Manifest, Or
 pub use folder::run_files::{Content, FileId, RUN_FILES, RunFile, Verified};
 pub use model_foundry_types::{
     Column, Damage, DamagedLine, Durability, ErrorEntry, ErrorRecord, ErrorReport, Event, Field,
-    Finding, Finished, GpuDevice, GpuInventory, GpuPeak, Kind, Level, LoggingConfig, MemorySample,
-    MessageRecord, MetricsLine, NamedStatistics, Omitted, Output, ParsedRecord, Part, Peaks, Query,
-    Row, Series, Statistics, StepRecord, StorageError, SummaryRecord, SystemMemory, Timing,
-    Traceback, TypeCount, UnknownLevel, Value, Violation, rfc3339,
+    Finding, Finished, GivenRecord, GpuDevice, GpuInventory, GpuPeak, Kind, Level, LoggingConfig,
+    MemorySample, MessageRecord, MetricsLine, NamedStatistics, Omitted, Output, ParsedRecord, Part,
+    Peaks, Query, Row, Series, Statistics, StepRecord, StorageError, SummaryRecord, SystemMemory,
+    Timing, Traceback, TypeCount, UnknownLevel, Value, Violation, rfc3339,
 };
 #[doc(hidden)]
 pub use process::origin::quoted;
@@ -144,5 +144,6 @@ pub use services::files::{Disk, StorageTally};
 ///
 /// One sentence: there is no driver, it cannot be used, or it reports no device.
 pub fn gpu_inventory(library: Option<std::path::PathBuf>) -> Result<GpuInventory, String> {
-    services::gpu::Gpu::new(library).devices(&[])
+    let patience = std::time::Duration::from_secs(30);
+    services::gpu_thread::GpuThread::new(library).devices(&[], patience)
 }

@@ -80,7 +80,8 @@ fn buffered_records_appear_within_the_interval() -> Result<()> {
     let _heartbeat = Heartbeat::start(&experiment.path(BEATS));
 
     for round in 1..=10 {
-        log(&run, &logger, 0..20)?;
+        let first = round as u64 * 20;
+        log(&run, &logger, first..first + 20)?;
         let logged = now();
         eventually("the steps are written", || lines(&experiment, "metrics.jsonl") == round * 22);
         let seen = now();

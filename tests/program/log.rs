@@ -44,7 +44,7 @@ fn log_keeps_good_records_and_tells_bad_ones() {
     "#);
     insta::assert_snapshot!(place.lines("metrics.jsonl"), @r#"
     {"step":1,"epoch":0,"metrics":{"loss":0.5}}
-    {"step":2,"metrics":{"loss":null,"lr":null,"note":"NaN"},"non_finite":{"loss":"NaN","lr":"-Infinity"}}
+    {"step":2,"metrics":{"loss":null,"lr":null,"note":"NaN"},"non_finite":{"loss":"NaN","lr":"-inf"}}
     {"epoch":0,"summary":{"val_loss":0.4}}
     "#);
     let record: Value = serde_json::from_str(&place.text("main.log")).expect("one record");

@@ -2,6 +2,7 @@
 
 mod component;
 mod config;
+mod copies;
 mod errors;
 mod general;
 mod gpu;

@@ -159,12 +159,7 @@ fn a_restarted_job_resumes_its_run() {
                 run_in_job(&place, &variables, &[], STEP);
             }
             // Another job's run comes between.
-            run_in_job(
-                &place,
-                &[("SLURM_JOB_ID", "43"), ("SLURM_PROCID", "0")],
-                &["--resume"],
-                STEP,
-            );
+            run_in_job(&place, &[("SLURM_JOB_ID", "43"), ("SLURM_PROCID", "0")], &[], STEP);
         }
         let attempts = manifest(&place, "tiny")["attempts"].clone();
         assert_eq!(attempts.as_array().map(Vec::len), Some(3), "{restarts}: {attempts}");

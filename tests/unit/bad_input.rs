@@ -194,13 +194,16 @@ fn a_record_beyond_the_largest_is_refused_and_the_next_is_kept() -> Result<()> {
     for refused in [
         run.logger("trainer").info(&huge, &[]),
         run.metrics().log_step(1, None, &[Field::new("text", huge.as_str())]),
-        run.errors().log("ValueError", &huge, "", &[]),
     ] {
         assert!(matches!(refused, Err(Error::TooLarge(_))), "{refused:?}");
     }
     run.logger("trainer").info("small", &[])?;
 
     assert_eq!(experiment.record("main.log")["message"], "small");
+    // An error is cut, not refused.
+    run.errors().log("ValueError", &huge, "", &[])?;
+    let message = experiment.record("errors.jsonl")["error_message"].to_string();
+    assert!(message.contains(" bytes omitted "), "{} bytes", message.len());
     assert_eq!(run.component_failures(), 0);
     Ok(())
 }

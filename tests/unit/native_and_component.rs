@@ -489,10 +489,10 @@ fn the_format_is_what_it_was() -> Result<()> {
     {"timestamp":"2025-01-02T03:04:05.678901Z","level":"WARNING","logger":"trainer","message":"the loss \"jumped\"","context":{"experiment":"same","git_hash":"0123abc","phase":"warm\tup","loss":null,"device":"cuda:1","best":null},"non_finite":{"loss":"NaN"}}
     {"timestamp":"2025-01-02T03:04:05.853857Z","level":"CRITICAL","logger":"trainer","message":"the end","context":{"experiment":"same","git_hash":"0123abc","device":"cpu"}}
     == metrics.jsonl
-    {"timestamp":"2025-01-02T03:04:05.680401Z","step":10,"epoch":0.5,"metrics":{"loss":2.5,"tokens":8500,"grad_norm":null,"note":"é"},"non_finite":{"grad_norm":"Infinity"}}
+    {"timestamp":"2025-01-02T03:04:05.680401Z","step":10,"epoch":0.5,"metrics":{"loss":2.5,"tokens":8500,"grad_norm":null,"note":"é"},"non_finite":{"grad_norm":"inf"}}
     {"timestamp":"2025-01-02T03:04:05.680401Z","step":11,"step_inferred":true,"metrics":{"loss":2.0}}
     {"timestamp":"2025-01-02T03:04:05.680401Z","step":12,"epoch":1,"metrics":{"loss":1e-7,"tokens":8500}}
-    {"timestamp":"2025-01-02T03:04:05.680401Z","step":13,"metrics":{"loss":null,"tokens":0.5},"non_finite":{"loss":"-Infinity"}}
+    {"timestamp":"2025-01-02T03:04:05.680401Z","step":13,"metrics":{"loss":null,"tokens":0.5},"non_finite":{"loss":"-inf"}}
     {"timestamp":"2025-01-02T03:04:05.680401Z","epoch":1,"summary":{"loss":2.25,"done":true}}
     == performance.jsonl
     {"timestamp":"2025-01-02T03:04:05.730401Z","name":"forward","seconds":0.05}

@@ -37,7 +37,9 @@ pub use metrics::{
 pub use performance::{
     Finished, GpuDevice, GpuInventory, GpuPeak, MemorySample, Peaks, SystemMemory, Timing,
 };
-pub use records::{ErrorRecord, MessageRecord, ParsedRecord, StepRecord, SummaryRecord};
+pub use records::{
+    ErrorRecord, GivenRecord, MessageRecord, ParsedRecord, StepRecord, SummaryRecord,
+};
 pub use run_files::{Part, StorageError, part_name, part_of_name};
 pub use timestamp::rfc3339;
 pub use value::{Field, Value, ValueRef};

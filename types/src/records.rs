@@ -55,6 +55,23 @@ pub struct ErrorRecord {
     pub context: Vec<Field>,
 }
 
+/// A record with what a line of a run's own files says of its origin. A run can be copied without loss.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(record))]
+pub struct GivenRecord {
+    /// The record.
+    pub record: ParsedRecord,
+    /// When it was logged, in microseconds since 1970-01-01T00:00:00Z.
+    pub timestamp: Option<u64>,
+    /// The attempt that logged it, from 1.
+    pub attempt: Option<u32>,
+    /// The trainer did not print the step.
+    #[cfg_attr(feature = "wasmtime", component(name = "step-inferred"))]
+    pub step_inferred: bool,
+    /// The logger of a message.
+    pub logger: Option<String>,
+}
+
 /// One record.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(variant))]

@@ -65,9 +65,15 @@ impl ValueRef<'_> {
         match self {
             Self::Integer(integer) => Some(*integer as f64),
             Self::Float(float) => Some(*float),
+            Self::Json(text) => number_of_digits(text),
             _ => None,
         }
     }
+}
+
+/// The number that a JSON text is, if it is one: an integer of more than 64 bits.
+fn number_of_digits(text: &str) -> Option<f64> {
+    text.starts_with(|c: char| c == '-' || c.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
 /// A named value.

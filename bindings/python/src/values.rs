@@ -301,9 +301,9 @@ fn non_finite_name(float: f64) -> &'static str {
     if float.is_nan() {
         "NaN"
     } else if float > 0.0 {
-        "Infinity"
+        "inf"
     } else {
-        "-Infinity"
+        "-inf"
     }
 }
 

@@ -82,7 +82,24 @@ fn write_text(out: &mut dyn Write, report: &Report) -> Result<()> {
     Ok(())
 }
 
+/// How deep components may be nested.
+const DEEPEST: u32 = 100;
+
+/// How much of the stack the parser needs for each byte of types that are nested as deep as possible.
+const STACK_PER_BYTE: usize = 2 << 10;
+
+/// Inspect a component, with a stack that suffices for the deepest types that so many bytes can hold.
 fn inspect(name: String, bytes: &[u8]) -> Result<Report> {
+    let stack = (16 << 20) + bytes.len().saturating_mul(STACK_PER_BYTE).min(8 << 30);
+    std::thread::scope(|scope| {
+        let inspector = std::thread::Builder::new().stack_size(stack);
+        let inspector = inspector.spawn_scoped(scope, || inspect_here(name, bytes));
+        let inspector = inspector.context("no memory for a stack that is large enough")?;
+        inspector.join().unwrap_or_else(|_| bail!("the component cannot be read"))
+    })
+}
+
+fn inspect_here(name: String, bytes: &[u8]) -> Result<Report> {
     if Parser::is_core_wasm(bytes) {
         bail!("{name}: this is a core module, not a component; encode it with wit-component");
     }
@@ -90,6 +107,18 @@ fn inspect(name: String, bytes: &[u8]) -> Result<Report> {
         bail!("{name}: this is not WebAssembly");
     }
     let damaged = || format!("{name}: the component is damaged");
+    let mut depth = 0;
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload.with_context(damaged)? {
+            Payload::Version { .. } => depth += 1,
+            Payload::End(_) => depth -= 1,
+            _ => {}
+        }
+        // The validator's time grows with the square of it.
+        if depth > DEEPEST {
+            bail!("{name}: components are nested more than {DEEPEST} levels deep");
+        }
+    }
     let types = Validator::new().validate_all(bytes).with_context(damaged)?;
     let (mut imports, mut exports) = (Vec::new(), Vec::new());
     // Components and modules can be nested: only the outermost component's own items count.

@@ -1,20 +1,22 @@
 //! `model-foundry log`: log records given as JSON Lines on standard input, from any language.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, BufRead as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use model_foundry::{
-    ConfigReader, Error, MessageRecord, MetricsLogger, OnError, ParsedRecord, RecordParser, Run, RunFolder,
-    Runtime, Status, StepRecord, StructuredLogger, SummaryRecord,
+    ConfigReader, Error, OnError, RecordParser, Run, RunFolder, Runtime, Status, StructuredLogger,
 };
 
 use crate::terminal::{BAD, PLAIN, counted, plain, print_error};
 
 /// How many different problems of stored records are reported.
 const MOST_PROBLEMS: usize = 10;
+
+/// How many names of loggers are remembered. Messages of further ones are logged under the experiment's name.
+const MOST_LOGGERS: usize = 1_000;
 
 /// The longest line in bytes, which is that of a record.
 const LONGEST: u64 = 16 << 20;
@@ -26,7 +28,8 @@ One record a line:
   {\"epoch\":0,\"summary\":{\"val_loss\":0.4}}
   {\"level\":\"INFO\",\"message\":\"saved\",\"fields\":{\"step\":1}}
   {\"error_type\":\"ValueError\",\"error_message\":\"…\",\"traceback\":\"…\",\"context\":{}}
-NaN, Infinity and -Infinity are read as numbers, since Python writes them.")]
+NaN, Infinity and -Infinity are read as numbers, since Python writes them. A record may have its own \"timestamp\". The
+lines of a run's files are records too, so that `cat runs/a/*.jsonl | model-foundry log --dir runs/b` copies a run.")]
 pub(crate) struct Arguments {
     /// The run folder; created if it is missing
     #[arg(long, value_name = "DIR")]
@@ -61,8 +64,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     let run = builder.open()?;
     let mut records = RecordLogger {
         parser: RecordParser::new()?,
-        metrics: run.metrics(),
-        logger: run.logger(&experiment),
+        loggers: HashMap::from([(String::new(), run.logger(&experiment))]),
         run,
     };
     let mut input = io::stdin().lock();
@@ -151,32 +153,19 @@ impl From<Error> for Problem {
 struct RecordLogger {
     parser: RecordParser,
     run: Run,
-    metrics: MetricsLogger,
-    logger: StructuredLogger,
+    /// Those of messages that name their logger, and under "" that of the others.
+    loggers: HashMap<String, StructuredLogger>,
 }
 
 impl RecordLogger {
     fn log(&mut self, line: &[u8]) -> Result<(), Problem> {
         let line = std::str::from_utf8(line)
             .map_err(|_| Problem::OfLine("the line is not UTF-8".to_owned()))?;
-        let parsed = self.parser.parse(line)?;
-        let logged = match parsed {
-            ParsedRecord::Step(StepRecord { step, epoch, metrics }) => {
-                self.metrics.log_step(step, epoch, &metrics)
-            }
-            ParsedRecord::Summary(SummaryRecord { epoch, summary }) => {
-                self.metrics.log_epoch_summary(epoch, &summary)
-            }
-            ParsedRecord::Message(MessageRecord { level, message, fields }) => {
-                self.logger.log(level, &message, &fields)
-            }
-            ParsedRecord::Error(error) => self.run.errors().log(
-                &error.error_type,
-                &error.error_message,
-                &error.traceback,
-                &error.context,
-            ),
-        };
-        Ok(logged?)
+        let given = self.parser.parse(line)?;
+        let name = given.logger.clone().filter(|_| self.loggers.len() < MOST_LOGGERS);
+        let name = name.unwrap_or_default();
+        let run = &self.run;
+        let logger = self.loggers.entry(name).or_insert_with_key(|name| run.logger(name));
+        Ok(run.log_given(line, given, logger)?)
     }
 }

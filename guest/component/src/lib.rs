@@ -37,6 +37,7 @@ mod bindings {
             "model-foundry:logging/types@0.1.0/named-statistics": model_foundry_types::NamedStatistics,
             "model-foundry:logging/types@0.1.0/options": model_foundry_types::Options,
             "model-foundry:logging/types@0.1.0/output": model_foundry_types::Output,
+            "model-foundry:logging/types@0.1.0/given-record": model_foundry_types::GivenRecord,
             "model-foundry:logging/types@0.1.0/parsed-record": model_foundry_types::ParsedRecord,
             "model-foundry:logging/types@0.1.0/part": model_foundry_types::Part,
             "model-foundry:logging/types@0.1.0/peaks": model_foundry_types::Peaks,
@@ -71,7 +72,7 @@ mod performance;
 mod structured;
 
 use bindings::exports::model_foundry::logging::{config, records, verification};
-use model_foundry_types::{Error, ParsedRecord, Part, Position, VerificationReport, Violation};
+use model_foundry_types::{Error, GivenRecord, Part, Position, VerificationReport, Violation};
 
 use host::Host;
 
@@ -99,7 +100,7 @@ impl config::Guest for Component {
 }
 
 impl records::Guest for Component {
-    fn parse(line: String) -> Result<ParsedRecord, Error> {
+    fn parse(line: String) -> Result<GivenRecord, Error> {
         model_foundry_guest::records::parse(&line)
     }
 }

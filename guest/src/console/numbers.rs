@@ -91,6 +91,12 @@ fn value(printed: &str, float: bool) -> Option<Value> {
     if !float && let Ok(integer) = printed.parse() {
         return Some(Value::Integer(integer));
     }
+    if !float && digits(printed.trim_start_matches(['+', '-']).as_bytes()) > 18 {
+        // An integer of more than 64 bits keeps its digits. JSON has no plus sign, and no leading zeros.
+        let (sign, digits) = printed.strip_prefix('-').map_or(("", printed), |rest| ("-", rest));
+        let digits = digits.trim_start_matches(['+', '0']);
+        return Some(Value::Json(format!("{sign}{digits}")));
+    }
     printed.parse().ok().map(Value::Float)
 }
 

@@ -119,17 +119,17 @@ fn short_decimal(magnitude: f64) -> Option<(u32, u32)> {
     Some((whole, (millionths - i64::from(whole) * 1_000_000) as u32))
 }
 
-/// The name of a number that JSON cannot represent: `NaN`, `Infinity` or `-Infinity`, as Python's `json`
-/// module and JavaScript spell them. None if the number is finite.
+/// The name of a number that JSON cannot represent: `NaN`, `inf` or `-inf`. Readers that guess types, such as DuckDB,
+/// take `Infinity` for a date. None if the number is finite.
 pub fn non_finite_name(float: f64) -> Option<&'static str> {
     if float.is_finite() {
         None
     } else if float.is_nan() {
         Some("NaN")
     } else if float > 0.0 {
-        Some("Infinity")
+        Some("inf")
     } else {
-        Some("-Infinity")
+        Some("-inf")
     }
 }
 
@@ -209,8 +209,8 @@ mod tests {
         assert_eq!(text_of(&Value::Integer(8500)), "8500");
         assert_eq!(text_of(&Value::Float(8500.0)), "8500.0");
         assert_eq!(text_of(&Value::Float(f64::NAN)), "null");
-        assert_eq!(non_finite_name(f64::NEG_INFINITY), Some("-Infinity"));
-        assert_eq!(non_finite_name(f64::INFINITY), Some("Infinity"));
+        assert_eq!(non_finite_name(f64::NEG_INFINITY), Some("-inf"));
+        assert_eq!(non_finite_name(f64::INFINITY), Some("inf"));
         assert_eq!(non_finite_name(0.0), None);
     }
 

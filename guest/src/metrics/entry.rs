@@ -147,8 +147,8 @@ impl<'a> Entry<'a> {
             if key == name {
                 return Ok(match value {
                     Token::Text("NaN") => Some(f64::NAN),
-                    Token::Text("Infinity") => Some(f64::INFINITY),
-                    Token::Text("-Infinity") => Some(f64::NEG_INFINITY),
+                    Token::Text("inf" | "Infinity") => Some(f64::INFINITY),
+                    Token::Text("-inf" | "-Infinity") => Some(f64::NEG_INFINITY),
                     _ => None,
                 });
             }

@@ -250,7 +250,7 @@ fn put_statistics(out: &mut Vec<u8>, s: &Statistics) {
     for number in [s.count, s.nan, s.positive_infinity, s.negative_infinity] {
         out.extend_from_slice(&number.to_le_bytes());
     }
-    for number in [s.mean, s.squares, s.min, s.max, s.last] {
+    for number in [s.scaled_mean, s.scaled_squares, s.scale, s.min, s.max, s.last] {
         out.extend_from_slice(&number.to_bits().to_le_bytes());
     }
     put_option(out, s.first_non_finite_step);
@@ -414,8 +414,9 @@ impl<'a> Input<'a> {
             nan: self.u64()?,
             positive_infinity: self.u64()?,
             negative_infinity: self.u64()?,
-            mean: self.f64()?,
-            squares: self.f64()?,
+            scaled_mean: self.f64()?,
+            scaled_squares: self.f64()?,
+            scale: self.f64()?,
             min: self.f64()?,
             max: self.f64()?,
             last: self.f64()?,

@@ -160,11 +160,14 @@ impl<I: Imports> MetricsLogger<I> {
             )));
         }
         self.jsonl.clear();
+        let mut refused = Ok(());
         for row in 0..rows {
             let values = &values[row * width..(row + 1) * width];
-            self.write_row(column_set, times[row], steps[row], epochs[row], values)?;
+            let written = self.write_row(column_set, times[row], steps[row], epochs[row], values);
+            refused = refused.and(written);
         }
         self.append()?;
+        refused?;
         self.check_counted(column_set)
     }
 
@@ -255,21 +258,25 @@ impl<I: Imports> MetricsLogger<I> {
     /// [`log_step`](Self::log_step). The lines before it are logged.
     pub fn log_lines(&mut self, lines: &str) -> Result<()> {
         for (at, line) in lines.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            match records::parse(line) {
-                Ok(ParsedRecord::Step(record)) => {
-                    self.log_step(record.step, record.epoch, &record.metrics, false)?;
+            let given = records::parse(line)
+                .map_err(|error| Error::Invalid(format!("line {}: {error}", at + 1)))?;
+            // A line that another attempt logged, of a run that is copied.
+            let own = self.attempt;
+            self.attempt = given.attempt.unwrap_or(own);
+            let logged = match given.record {
+                ParsedRecord::Step(record) => {
+                    self.log_step(record.step, record.epoch, &record.metrics, given.step_inferred)
                 }
-                Ok(ParsedRecord::Summary(record)) => {
-                    self.log_epoch_summary(record.epoch, &record.summary)?;
+                ParsedRecord::Summary(record) => {
+                    self.log_epoch_summary(record.epoch, &record.summary)
                 }
-                Ok(_) => {
-                    return Err(Error::Invalid(format!(
-                        "line {}: a metrics logger takes only steps and summaries",
-                        at + 1
-                    )));
-                }
-                Err(error) => return Err(Error::Invalid(format!("line {}: {error}", at + 1))),
-            }
+                _ => Err(Error::Invalid(format!(
+                    "line {}: a metrics logger takes only steps and summaries",
+                    at + 1
+                ))),
+            };
+            self.attempt = own;
+            logged?;
         }
         Ok(())
     }
@@ -447,6 +454,14 @@ impl<I: Imports> MetricsLogger<I> {
             }
         }
         MetricSink::<I>::end_row(&mut self.jsonl);
+        if self.jsonl.row_length() > LARGEST_RECORD {
+            let length = self.jsonl.row_length();
+            MetricSink::<I>::discard_row(&mut self.jsonl);
+            if copied {
+                MetricSink::<I>::discard_row(&mut self.copies);
+            }
+            return Err(too_large(length));
+        }
         if copied {
             MetricSink::<I>::end_row(&mut self.copies);
         }
@@ -468,10 +483,7 @@ impl<I: Imports> MetricsLogger<I> {
         if length > LARGEST_RECORD {
             MetricSink::<I>::discard_row(&mut self.jsonl);
             MetricSink::<I>::discard_row(&mut self.copies);
-            return Err(Error::TooLarge(format!(
-                "a record of {} MiB is too large: at most 16 MiB",
-                length >> 20
-            )));
+            return Err(too_large(length));
         }
         MetricSink::<I>::end_row(&mut self.copies);
         Ok(())
@@ -490,6 +502,12 @@ impl<I: Imports> MetricsLogger<I> {
             None => Err(Error::Invalid("the statistics were not read".into())),
         }
     }
+}
+
+/// The error for a row of this many bytes.
+#[cold]
+fn too_large(length: usize) -> Error {
+    Error::TooLarge(format!("a record of {} MiB is too large: at most 16 MiB", length >> 20))
 }
 
 /// The error for a metric beyond the bound.

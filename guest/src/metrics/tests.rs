@@ -37,7 +37,7 @@ fn steps(memory: &Memory, query: Query) -> Vec<u64> {
 fn loss(memory: &Memory, query: Query) -> (u64, f64) {
     let mut reader = MetricsReader::open(memory, query).unwrap();
     let all_statistics = reader.statistics(&["loss".into()]).unwrap();
-    all_statistics.get("loss").map_or((0, 0.0), |loss| (loss.count, loss.mean))
+    all_statistics.get("loss").map_or((0, 0.0), |loss| (loss.count, loss.mean()))
 }
 
 #[test]

@@ -122,8 +122,13 @@ impl<I: Imports> MetricSink<I> for Jsonl {
     }
 
     fn discard_row(&mut self) {
-        // The row was huge: its room is not retained.
-        self.lines = LineBuffer::new();
+        if self.row > 0 {
+            // The rows before it stay.
+            self.lines.truncate(self.row);
+        } else {
+            // The row was huge: its room is not retained.
+            self.lines = LineBuffer::new();
+        }
     }
 
     #[inline]

@@ -8,7 +8,6 @@ use super::jsonl::write_number;
 use super::{CopySink, MetricSink, RowHead};
 use crate::Result;
 use crate::imports::{Imports, RunFile};
-use crate::json;
 use crate::line_buffer::LineBuffer;
 use crate::value::ValueRef;
 use crate::wandb::Encoder;
@@ -58,7 +57,7 @@ impl<I: Imports> MetricSink<I> for Wandb {
         self.texts.push_str(name);
         let name = start..self.texts.len();
         // Weights & Biases reads NaN and the infinities as Python writes them in JSON.
-        let non_finite = value.as_number().and_then(json::non_finite_name);
+        let non_finite = value.as_number().and_then(non_finite_name);
         self.texts.push_str(non_finite.unwrap_or(text));
         self.items.push((name.clone(), name.end..self.texts.len()));
     }
@@ -103,5 +102,15 @@ impl<I: Imports> MetricSink<I> for Wandb {
         imports.append_bytes(FILE, &self.pending)?;
         self.pending.clear();
         Ok(())
+    }
+}
+
+/// A number that JSON cannot represent, in W&B's extension of JSON. None if the number is finite.
+fn non_finite_name(number: f64) -> Option<&'static str> {
+    match number {
+        number if number.is_nan() => Some("NaN"),
+        f64::INFINITY => Some("Infinity"),
+        f64::NEG_INFINITY => Some("-Infinity"),
+        _ => None,
     }
 }

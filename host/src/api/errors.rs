@@ -54,9 +54,31 @@ impl ErrorTracker {
         traceback: &str,
         context: &[Field],
     ) -> Result<()> {
+        let time = self.core.clock.now();
+        self.log_at(time, error_type, error_message, traceback, context)
+    }
+
+    /// As [`log`](Self::log), as of a time in microseconds since 1970-01-01T00:00:00Z.
+    pub(crate) fn log_at(
+        &self,
+        time: u64,
+        error_type: &str,
+        error_message: &str,
+        traceback: &str,
+        context: &[Field],
+    ) -> Result<()> {
         self.core.record(|guest| {
-            guest.errors(|tracker, store, handle| {
-                tracker.call_log_error(store, handle, error_type, error_message, traceback, context)
+            guest.as_of(time, |guest| {
+                guest.errors(|tracker, store, handle| {
+                    tracker.call_log_error(
+                        store,
+                        handle,
+                        error_type,
+                        error_message,
+                        traceback,
+                        context,
+                    )
+                })
             })
         })
     }

@@ -124,6 +124,16 @@ impl MetricsLogger {
         self.submit(record)
     }
 
+    /// Log a step or a summary given as a line of JSON, as of a time in microseconds since 1970-01-01T00:00:00Z.
+    pub(crate) fn log_line(&self, line: String, time: u64) -> Result<()> {
+        self.core.flush();
+        self.core.record(|guest| {
+            guest.as_of(time, |guest| {
+                guest.metrics(|logger, store, handle| logger.call_log_lines(store, handle, &line))
+            })
+        })
+    }
+
     /// Write a record now, or under `buffered` soon.
     fn submit(
         &self,

@@ -1,6 +1,6 @@
 //! Records given as JSON text.
 
-use model_foundry_types::ParsedRecord;
+use model_foundry_types::GivenRecord;
 
 use crate::Result;
 use crate::engine::runtime::Runtime;
@@ -36,7 +36,7 @@ impl RecordParser {
     /// # Errors
     ///
     /// [`Error::Invalid`](crate::Error::Invalid) with one sentence that says what is wrong.
-    pub fn parse(&mut self, line: &str) -> Result<ParsedRecord> {
+    pub fn parse(&mut self, line: &str) -> Result<GivenRecord> {
         let parsed = self
             .sandbox
             .call(|guest, store| guest.model_foundry_logging_records().call_parse(store, line))?;

@@ -6,7 +6,9 @@ mod fork;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use model_foundry_types::{Field, LoggingConfig};
+use model_foundry_types::{
+    Field, GivenRecord, LoggingConfig, MessageRecord, ParsedRecord, StepRecord, SummaryRecord,
+};
 
 pub use self::builder::{Resume, RunBuilder};
 pub use self::fork::ForkState;
@@ -200,6 +202,46 @@ impl Run {
         manifest.is_some_and(|manifest| {
             manifest.latest().is_some_and(|attempt| attempt.logged_by_library)
         })
+    }
+
+    /// Log a record given as a line of JSON, with the time and the attempt that it names. `logger` logs a message.
+    ///
+    /// # Errors
+    ///
+    /// Under [`OnError::Return`](crate::OnError::Return): if the record could not be written.
+    pub fn log_given(
+        &self,
+        line: &str,
+        given: GivenRecord,
+        logger: &StructuredLogger,
+    ) -> Result<()> {
+        let is_own = given.timestamp.is_none() && given.attempt.is_none() && !given.step_inferred;
+        let time = given.timestamp.unwrap_or_else(|| self.core.clock.now());
+        match given.record {
+            ParsedRecord::Step(StepRecord { step, epoch, metrics }) if is_own => {
+                self.metrics().log_step(step, epoch, &metrics)
+            }
+            ParsedRecord::Summary(SummaryRecord { epoch, summary }) if is_own => {
+                self.metrics().log_epoch_summary(epoch, &summary)
+            }
+            ParsedRecord::Step(_) | ParsedRecord::Summary(_) => {
+                self.metrics().log_line(line.to_owned(), time)
+            }
+            ParsedRecord::Message(MessageRecord { level, message, fields }) => {
+                if is_own {
+                    logger.log(level, &message, &fields)
+                } else {
+                    logger.log_at(time, level, &message, &fields)
+                }
+            }
+            ParsedRecord::Error(error) => self.errors().log_at(
+                time,
+                &error.error_type,
+                &error.error_message,
+                &error.traceback,
+                &error.context,
+            ),
+        }
     }
 
     /// The process ends with this exit code, after the attempt was ended as completed.

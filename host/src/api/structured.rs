@@ -159,6 +159,22 @@ impl StructuredLogger {
         let _ = self.shared.core.after_all(|guest| guest.change_context(number, change));
     }
 
+    /// As [`log`](Self::log), as of a time in microseconds since 1970-01-01T00:00:00Z.
+    pub(crate) fn log_at(
+        &self,
+        time: u64,
+        level: Level,
+        message: &str,
+        fields: &[Field],
+    ) -> Result<()> {
+        let (core, number) = (&self.shared.core, self.shared.number);
+        core.flush();
+        let line = core
+            .record(|guest| guest.as_of(time, |guest| guest.log(number, level, message, fields)))?;
+        core.print(line);
+        Ok(())
+    }
+
     #[inline(never)]
     fn log_wanted(&self, level: Level, message: &str, fields: &[Field]) -> Result<()> {
         let core = &self.shared.core;

@@ -8,15 +8,18 @@
 use std::fs::{self, DirBuilder, File};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _};
+use std::path::Path;
+use std::time::Duration;
 
 use cap_std::ambient_authority;
-use cap_std::fs::Dir;
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
+use rustix::fs::OFlags;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use crate::folder::replace::replace;
+use crate::folder::replace::{replace_privately, replaced_by};
 
 /// How many components are retained: a few versions of ours, and some from other authors.
 const MAX_COMPONENTS: usize = 16;
@@ -45,7 +48,7 @@ pub(crate) fn component(
 
 /// The files of one component in the cache.
 struct Entry {
-    folder: PathBuf,
+    folder: Dir,
     name: String,
 }
 
@@ -68,67 +71,102 @@ impl Entry {
     }
 
     fn load(&self, engine: &Engine) -> Option<Component> {
-        let code = self.folder.join(self.code_name());
-        let expected = fs::read_to_string(self.folder.join(self.checksum_name())).ok()?;
+        let code = self.open(&self.code_name()).ok()?;
+        let mut expected = String::new();
+        self.open(&self.checksum_name()).ok()?.take(64).read_to_string(&mut expected).ok()?;
         if format!("{:08x}", checksum_of(&code).ok()?) != expected.trim() {
             return None;
         }
+        // This names the file that is open, whatever its name in the folder means by now.
+        let path = format!("/proc/self/fd/{}", code.as_raw_fd());
         #[expect(unsafe_code, reason = "wasmtime has no safe function that loads compiled code")]
         // SAFETY: this process, or an earlier one of the same user, wrote the file with the compiler of this
-        // engine: only this user can write to the folder, the name identifies component and settings, and the
-        // checksum has just been verified. wasmtime itself checks its version and the processor's features.
-        let component = unsafe { Component::deserialize_file(engine, &code) };
+        // engine: the file that was checked belongs to this user and no one else can write to it, the name
+        // identifies component and settings, and the checksum has just been verified. wasmtime itself checks its
+        // version and the processor's features.
+        let component = unsafe { Component::deserialize_file(engine, path) };
         component.ok()
+    }
+
+    /// Open a file of the cache, if it is a regular file of this user to which no one else can write.
+    fn open(&self, name: &str) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
+        let file = self.folder.open_with(name, &options)?.into_std();
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        check_own(&metadata)?;
+        Ok(file)
     }
 
     /// Writes code and checksum, each completely or not at all.
     fn store(&self, compiled: &[u8]) -> io::Result<()> {
-        let dir = Dir::open_ambient_dir(&self.folder, ambient_authority())?;
-        replace(&dir, &self.code_name(), compiled)?;
+        replace_privately(&self.folder, &self.code_name(), compiled)?;
         let checksum = format!("{:08x}\n", crc32fast::hash(compiled));
-        replace(&dir, &self.checksum_name(), checksum.as_bytes())?;
+        replace_privately(&self.folder, &self.checksum_name(), checksum.as_bytes())?;
         self.prune();
         Ok(())
     }
 
-    /// Removes the oldest components. A file that cannot be removed does no harm.
+    /// Removes the oldest components, and what a process left that was killed while it stored one. A file that cannot
+    /// be removed does no harm.
     fn prune(&self) {
-        let mut stored: Vec<_> = fs::read_dir(&self.folder)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path())
-            .filter(|path| path.extension().is_some_and(|ending| ending == "cwasm"))
-            .filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path)))
-            .collect();
+        /// Another process may still be writing a file that is younger.
+        const ABANDONED: Duration = Duration::from_secs(600);
+        let mut stored = Vec::new();
+        for entry in self.folder.entries().into_iter().flatten().flatten() {
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let Ok(modified) = entry.metadata().and_then(|metadata| metadata.modified()) else {
+                continue;
+            };
+            let modified = modified.into_std();
+            if replaced_by(&name).is_some() {
+                if modified.elapsed().is_ok_and(|age| age > ABANDONED) {
+                    let _ = self.folder.remove_file(&name);
+                }
+            } else if let Some(stem) = name.strip_suffix(".cwasm") {
+                stored.push((modified, stem.to_owned()));
+            }
+        }
         stored.sort();
-        for (_, path) in stored.iter().rev().skip(MAX_COMPONENTS) {
-            let _ = fs::remove_file(path.with_extension("crc32"));
-            let _ = fs::remove_file(path);
+        for (_, stem) in stored.iter().rev().skip(MAX_COMPONENTS) {
+            let _ = self.folder.remove_file(format!("{stem}.crc32"));
+            let _ = self.folder.remove_file(format!("{stem}.cwasm"));
         }
     }
 }
 
 /// The folder, which is created if it is missing. An error if it belongs to another user or if others can write
-/// to it.
-fn own_folder(folder: &Path) -> io::Result<PathBuf> {
+/// to it. It is opened once, and what was opened is checked: a path may mean another folder a moment later.
+fn own_folder(folder: &Path) -> io::Result<Dir> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let metadata = fs::metadata(folder)?;
+    let dir = Dir::open_ambient_dir(folder, ambient_authority())?;
+    check_own(&dir.try_clone()?.into_std_file().metadata()?)?;
+    Ok(dir)
+}
+
+/// Check that a file or folder belongs to this user, and that no one else can write to it.
+fn check_own(metadata: &fs::Metadata) -> io::Result<()> {
     let user = rustix::process::geteuid().as_raw();
     if metadata.uid() != user || metadata.mode() & 0o022 != 0 {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
-    Ok(folder.to_owned())
+    Ok(())
 }
 
-fn checksum_of(path: &Path) -> io::Result<u32> {
-    let mut file = File::open(path)?;
+fn checksum_of(file: &File) -> io::Result<u32> {
     let mut hasher = crc32fast::Hasher::new();
     let mut chunk = vec![0; 1 << 18];
+    let mut offset = 0;
     loop {
-        match file.read(&mut chunk)? {
+        match file.read_at(&mut chunk, offset)? {
             0 => return Ok(hasher.finalize()),
-            read => hasher.update(&chunk[..read]),
+            read => {
+                hasher.update(&chunk[..read]);
+                offset += read as u64;
+            }
         }
     }
 }
@@ -151,7 +189,7 @@ mod tests {
         component(&engine, Some(folder.path()), EMPTY).unwrap();
         assert!(entry.load(&engine).is_some());
 
-        let file = entry.folder.join(entry.code_name());
+        let file = folder.path().join(entry.code_name());
         let mut code = fs::read(&file).unwrap();
         let middle = code.len() / 2;
         code[middle] ^= 1;
@@ -171,6 +209,37 @@ mod tests {
         let left = fs::read_dir(folder.path()).unwrap().flatten();
         let left = left.filter(|entry| entry.path().extension().unwrap() == "cwasm").count();
         assert_eq!(left, MAX_COMPONENTS);
+    }
+
+    #[test]
+    fn a_file_that_others_can_write_or_that_is_a_link_is_not_loaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = Engine::default();
+        component(&engine, Some(folder.path()), EMPTY).unwrap();
+        let entry = Entry::of(&engine, folder.path(), EMPTY).unwrap();
+        let code = folder.path().join(entry.code_name());
+        assert_eq!(fs::metadata(&code).unwrap().mode() & 0o777, 0o600);
+        fs::set_permissions(&code, fs::Permissions::from_mode(0o666)).unwrap();
+        assert!(entry.load(&engine).is_none());
+        component(&engine, Some(folder.path()), EMPTY).unwrap();
+        assert!(entry.load(&engine).is_some(), "it was compiled again");
+
+        let elsewhere = folder.path().join("elsewhere");
+        fs::rename(&code, &elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &code).unwrap();
+        assert!(entry.load(&engine).is_none());
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let left = folder.path().join(".x.cwasm.model-foundry-new-7");
+        let new = folder.path().join(".y.cwasm.model-foundry-new-8");
+        fs::write(&new, "").unwrap();
+        let old = File::create(&left).unwrap();
+        old.set_modified(std::time::SystemTime::now() - Duration::from_secs(3_600)).unwrap();
+        component(&Engine::default(), Some(folder.path()), EMPTY).unwrap();
+        assert_eq!((left.exists(), new.exists()), (false, true));
     }
 
     #[test]

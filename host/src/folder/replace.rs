@@ -2,7 +2,9 @@
 
 use std::io::{self, Write as _};
 
-use cap_std::fs::Dir;
+use std::os::unix::fs::PermissionsExt as _;
+
+use cap_std::fs::{Dir, Permissions};
 
 /// Between a file's name and the process's id in the name of a temporary file.
 const SUFFIX: &str = ".model-foundry-new-";
@@ -17,6 +19,14 @@ pub(crate) fn replaced_by(temporary: &str) -> Option<&str> {
 /// Replace a file's content: readers see the old content or the new, and a crash leaves one of them.
 pub(crate) fn replace(dir: &Dir, name: &str, content: &[u8]) -> io::Result<()> {
     replace_with(dir, name, |file| file.write_all(content))
+}
+
+/// As [`replace`], with a file that only this user may read or write.
+pub(crate) fn replace_privately(dir: &Dir, name: &str, content: &[u8]) -> io::Result<()> {
+    replace_with(dir, name, |file| {
+        file.set_permissions(Permissions::from_std(std::fs::Permissions::from_mode(0o600)))?;
+        file.write_all(content)
+    })
 }
 
 /// As [`replace`], with a function that writes the content.

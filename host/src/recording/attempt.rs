@@ -14,6 +14,8 @@ pub(crate) struct AttemptWriter {
     number: u32,
     /// This process began it, and records how it ends.
     own: bool,
+    /// This process was forked from one that takes part in it, which decides how it ends.
+    is_forked: bool,
     ended: bool,
     /// The identifier of the copies that this process writes.
     copy_id: Option<String>,
@@ -34,9 +36,9 @@ pub(crate) struct Beginning<'a> {
 
 impl AttemptWriter {
     /// Join the latest attempt.
-    pub(crate) fn join(manifest: &Manifest) -> Self {
+    pub(crate) fn join(manifest: &Manifest, is_forked: bool) -> Self {
         let number = manifest.attempts.last().map_or(1, |attempt| attempt.attempt);
-        Self { number, own: false, ended: false, copy_id: None, begun: manifest.clone() }
+        Self { number, own: false, is_forked, ended: false, copy_id: None, begun: manifest.clone() }
     }
 
     /// Begin an attempt. The caller holds the folder's lock. If run.json cannot be written now, it is written when the
@@ -70,7 +72,7 @@ impl AttemptWriter {
         });
         let written = manifest.write(dir);
         let begun = manifest.clone();
-        (Self { number, own: true, ended: false, copy_id, begun }, written)
+        (Self { number, own: true, is_forked: false, ended: false, copy_id, begun }, written)
     }
 
     pub(crate) fn number(&self) -> u32 {
@@ -144,13 +146,14 @@ impl AttemptWriter {
     ) -> std::io::Result<()> {
         self.ended = true;
         let quiet = tally.failures == 0 && tally.refused == 0 && traps == 0;
-        if !self.own && quiet && ending.status != Status::Failed {
+        let failed = ending.status == Status::Failed && !self.is_forked;
+        if !self.own && quiet && !failed {
             return Ok(());
         }
         self.change(dir, |_, attempt| {
             // What failed in one process of the attempt has failed, however the others end.
             let has_failed = attempt.status == Status::Failed;
-            if ending.status == Status::Failed {
+            if failed {
                 attempt.status = Status::Failed;
             }
             if self.own {

@@ -210,6 +210,13 @@ impl Session {
             }
             error => (of_driver(&error), INITIALIZE_AGAIN),
         })?;
+        if nvml.lib().nvmlShutdown.is_err() {
+            // Dropping it would call that function.
+            mem::forget(nvml);
+            let library = library.display();
+            let reason = format!("no NVIDIA driver: {library} has no nvmlShutdown");
+            return Err((reason, LOAD_AGAIN));
+        }
         let process_lists =
             nvml.sys_driver_version().map_or(true, |version| has_process_lists(&version));
         Ok(Box::new(Self { nvml, since: now, process_lists }))

@@ -5,6 +5,7 @@ pub(crate) mod clocks;
 pub(crate) mod direct;
 pub(crate) mod files;
 pub(crate) mod gpu;
+pub(crate) mod gpu_thread;
 pub(crate) mod run_files;
 pub(crate) mod sampler;
 pub(crate) mod system;

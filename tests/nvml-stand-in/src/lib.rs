@@ -9,6 +9,7 @@
 //! ```text
 //! driver=570.86.15              the driver's version
 //! init.error=9                  what nvmlInit_v2 returns
+//! init.seconds=60               how long it takes
 //! count=1                       the number of devices
 //! count.error=1
 //! device.0.uuid=GPU-…

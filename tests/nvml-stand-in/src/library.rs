@@ -230,7 +230,9 @@ fn store_processes(
 
 #[unsafe(no_mangle)]
 pub extern "C" fn nvmlInit_v2() -> Return {
-    let result = Scenario::read().error("init");
+    let scenario = Scenario::read();
+    std::thread::sleep(std::time::Duration::from_secs(scenario.number("init.seconds")));
+    let result = scenario.error("init");
     if result.is_ok() {
         INITIALIZED.fetch_add(1, Ordering::SeqCst);
     }

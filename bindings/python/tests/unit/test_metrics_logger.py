@@ -133,7 +133,7 @@ def test_handles_nan_inf_values(metrics: MetricsLogger, records: Records) -> Non
 
     (entry,) = records(metrics.metrics_file)
     assert entry["metrics"] == {"loss": None, "up": None, "down": None, "lr": 0.5}
-    assert entry["non_finite"] == {"loss": "NaN", "up": "Infinity", "down": "-Infinity"}
+    assert entry["non_finite"] == {"loss": "NaN", "up": "inf", "down": "-inf"}
 
 
 def test_concurrent_writes_safe(metrics: MetricsLogger, records: Records) -> None:

@@ -305,7 +305,7 @@ fn pairs_on_a_line_with_a_step() {
         ("batch 10/200, loss: 0.5", "step 10 loss=0.5"),
         ("step 10 loss=0.5 loss=0.7", "step 10 loss=0.5"),
         ("step 10 größe=3", "step 10 größe=3"),
-        ("step 10 a=99999999999999999999", "step 10 a=1e20"),
+        ("step 10 a=99999999999999999999", r#"step 10 a=Json("99999999999999999999")"#),
         ("step 10, time per step: 5, ms/step: 7", "step 10 time_per_step=5 ms/step=7"),
         ("global_step=4 step=2 iter=1 x=1", "step 4 x=1"),
         ("{step: 10, loss: 0.5}", "step 10 loss=0.5"),

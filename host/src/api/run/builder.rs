@@ -330,7 +330,7 @@ impl RunBuilder {
             let beginning = Beginning { origin, start, now, config: &config, is_restart };
             AttemptWriter::begin(&dir, &mut manifest, beginning)
         } else {
-            (AttemptWriter::join(&manifest), Ok(()))
+            (AttemptWriter::join(&manifest, self.fork_state.is_some()), Ok(()))
         };
         if let Some(job) = &self.job {
             members::join(&dir, attempt.number(), job, rank);
