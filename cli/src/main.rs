@@ -34,7 +34,13 @@ fn main() -> ExitCode {
         // The reader of our output closed it: `model-foundry history DIR | head`.
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            let text = terminal::plain_lines(&format!("{error:#}"));
+            let text = format!("{error:#}");
+            // Only a list of violations has several lines.
+            let is_list = error.chain().any(|cause| {
+                matches!(cause.downcast_ref(), Some(model_foundry::Error::Config { .. }))
+            });
+            let text =
+                if is_list { terminal::plain_lines(&text) } else { terminal::plain(&text).into() };
             terminal::print_error(format_args!(
                 "{}error:{} {text}",
                 terminal::BAD,

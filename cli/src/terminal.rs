@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use model_foundry::{escaped, is_terminal_control};
 
 /// Headings and names.
 pub(crate) const STRONG: Style = Style::new().bold();
@@ -24,25 +25,11 @@ pub(crate) const NOTE: Style = AnsiColor::Yellow.on_default().bold();
 /// The end of a style.
 pub(crate) const PLAIN: anstyle::Reset = anstyle::Reset;
 
-/// Whether a character could steer a terminal, forge a line, or make text look like other text: a control character of
-/// any kind, a line separator, or a control of the direction of text.
-fn is_unsafe(c: char) -> bool {
-    c.is_control()
-        || matches!(
-            c,
-            '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-        )
-}
-
 /// Text that others control (a name, a file, a message) on one line, safe to print. Every command passes such text
 /// through this.
 pub(crate) fn plain(text: &str) -> Cow<'_, str> {
-    if text.chars().any(is_unsafe) {
-        let escape = |c: char| match c {
-            c if is_unsafe(c) => c.escape_default().to_string(),
-            c => c.to_string(),
-        };
-        Cow::Owned(text.chars().map(escape).collect())
+    if text.chars().any(is_terminal_control) {
+        Cow::Owned(escaped(text))
     } else {
         Cow::Borrowed(text)
     }
@@ -69,7 +56,7 @@ pub(crate) fn plain_path(path: &Path) -> String {
 /// JSON text that is safe to print: what a terminal could take as a control is escaped. Such a character can only be
 /// in a string.
 pub(crate) fn plain_json(json: &str) -> Cow<'_, str> {
-    let is_escaped = |c: char| is_unsafe(c) && c != '\n' && c != '\t' && c != '\r';
+    let is_escaped = |c: char| is_terminal_control(c) && c != '\n' && c != '\t' && c != '\r';
     if json.chars().any(is_escaped) {
         let escape = |c: char| match c {
             c if is_escaped(c) => format!("\\u{:04x}", u32::from(c)),
@@ -273,5 +260,21 @@ mod tests {
         assert_eq!(plain("a\u{1b}[31mb"), "a\\u{1b}[31mb");
         assert_eq!(one_line("a\n  b", 10), "a b");
         assert_eq!(one_line("abcdef", 4), "abc…");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn safe_text_has_no_control_of_any_kind(text in "(?s)[\\x00-\\u{a0}\\u{200e}-\\u{206f}a-z]{0,40}") {
+            let is_safe = |shown: &str| !shown.chars().any(is_terminal_control);
+            proptest::prop_assert!(is_safe(&plain(&text)));
+            proptest::prop_assert!(is_safe(&one_line(&text, 10)));
+            let lines = plain_lines(&text);
+            proptest::prop_assert!(is_safe(&lines.replace(['\n', '\t'], "")));
+            proptest::prop_assert_eq!(lines.lines().count(), text.split_inclusive('\n').count());
+            let json = serde_json::to_string(&text).unwrap();
+            let shown = plain_json(&json);
+            proptest::prop_assert!(is_safe(&shown));
+            proptest::prop_assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), text);
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! The structured log: one line a record, with a base context that every record carries.
 
+use model_foundry_types::is_terminal_control;
+
 use crate::Level;
 use crate::config::LoggingConfig;
 use crate::imports::{Imports, RunFile};
@@ -240,14 +242,19 @@ fn push_text_member(line: &mut LineBuffer, name: &str, value: ValueRef<'_>) {
 
 /// Whether a text needs no quotes after `name=`.
 fn is_plain(text: &str) -> bool {
-    !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"')
+    !text.is_empty()
+        && !text.contains(|c: char| c.is_whitespace() || is_terminal_control(c) || c == '"')
 }
 
 /// Text with its control characters escaped, so that a record stays on its line and cannot send escape
 /// sequences to a terminal.
 fn push_one_line(line: &mut LineBuffer, text: &str) {
     for c in text.chars() {
-        if c.is_control() { c.escape_default().for_each(|c| line.push(c)) } else { line.push(c) }
+        if is_terminal_control(c) {
+            c.escape_default().for_each(|c| line.push(c));
+        } else {
+            line.push(c);
+        }
     }
 }
 

@@ -328,7 +328,7 @@ mod errors {
         assert_eq!(summary.iter().map(|kind| kind.count).sum::<u64>(), MOST_TYPES as u64 + 10);
         assert!(summary.iter().any(|kind| kind.error_type == OTHER_TYPES && kind.count > 10));
         assert!(Counts::default().most_frequent_first().is_empty());
-        let long = format!("begin{}end", "\u{1}é".repeat(10 << 20));
+        let long = format!("begin{}end", "\u{1}é".repeat(1 << 20));
         let context = [Field::new("huge", long.as_str())];
         for _ in 0..20 {
             tracker.log_error("A", &long, &long, &context).unwrap();

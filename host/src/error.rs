@@ -18,7 +18,7 @@ pub enum Error {
         violations: Vec<Violation>,
     },
     /// A file or folder cannot be used.
-    #[error("{path}: {problem}", path = path.display())]
+    #[error("{path}: {problem}", path = types::escaped(&path.to_string_lossy()))]
     Path {
         /// The file or folder.
         path: PathBuf,
@@ -74,7 +74,7 @@ fn list_violations(origin: &str, violations: &[Violation]) -> String {
     for violation in violations {
         text.push_str("\n  ");
         if !violation.field.is_empty() {
-            text.push_str(&violation.field);
+            text.push_str(&types::escaped(&violation.field));
             if !violation.value.is_empty() {
                 text.push_str(" = ");
                 text.push_str(&violation.value);

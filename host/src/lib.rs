@@ -126,6 +126,8 @@ pub use model_foundry_types::{
     Timing, Traceback, TypeCount, UnknownLevel, Value, Violation, rfc3339,
 };
 #[doc(hidden)]
+pub use model_foundry_types::{escaped, is_terminal_control};
+#[doc(hidden)]
 pub use process::origin::quoted;
 #[doc(hidden)]
 pub use process::secrets::{MASK, is_secret_name, masked, masked_command};

@@ -177,6 +177,11 @@ fn a_disabled_wandb_writes_nothing() -> Result<()> {
     log_step(&run.metrics(), 1)?;
     drop(run);
     assert!(!experiment.path("wandb").exists());
+
+    // Nobody has asked for it, and nothing here uses Weights & Biases.
+    let experiment = Experiment::new();
+    log_step(&experiment.run().metrics(), 1)?;
+    assert!(!experiment.path("wandb").exists());
     Ok(())
 }
 
@@ -184,7 +189,7 @@ fn a_disabled_wandb_writes_nothing() -> Result<()> {
 fn a_killed_attempt_s_offline_run_is_read_up_to_its_last_block() -> Result<()> {
     const STEPS: u64 = 5000;
     let experiment = Experiment::new();
-    let run = experiment.run();
+    let run = experiment.builder().config(LoggingConfig::default()).open()?;
     let columns = run.metrics().columns(&["loss"])?;
     for step in 0..STEPS {
         columns.log(step, NO_EPOCH, &[0.5])?;

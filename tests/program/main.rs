@@ -11,6 +11,7 @@ mod log;
 mod run;
 mod runs;
 mod show;
+mod signals;
 mod stats;
 mod tail;
 mod terminal;

@@ -45,8 +45,9 @@ fn colors_are_for_terminals() -> Result<()> {
     Ok(())
 }
 
-/// Sets a terminal's title in both forms: with ESC ] and with its one-character equivalent, U+009D.
-const STEERING: &str = "\u{1b}]0;owned\u{7}\u{9d}0;owned\u{7}";
+/// Sets a terminal's title in both forms: with ESC ] and with its one-character equivalent, U+009D. Then it begins a
+/// line, and reverses the direction of text.
+const STEERING: &str = "\u{1b}]0;owned\u{7}\u{9d}0;owned\u{7}\nFORGED: line\u{202e}\u{2066}";
 
 /// Run the program and check that its output steers no terminal. Colors are forced, since without them the
 /// program strips every control sequence from what it prints into a pipe.
@@ -55,8 +56,23 @@ fn harmless(arguments: &[&str], input: &str) -> Output {
     command.args(arguments).env("CLICOLOR_FORCE", "1");
     let output = fed(command, input);
     for printed in [text(&output.stdout), text(&output.stderr)] {
-        let steers = ["\u{1b}]", "\u{7}", "\u{9d}"].iter().any(|part| printed.contains(part));
-        assert!(!steers, "{}: {printed:?}", arguments[0]);
+        let mut rest = &*printed;
+        while let Some(at) = rest.find(|c: char| {
+            (c.is_control() && !"\n\t".contains(c))
+                || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        }) {
+            // A color of our own: ESC [ digits m.
+            let color = rest[at..].strip_prefix("\u{1b}[");
+            let color = color.map(|color| color.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';'));
+            let Some(after) = color.and_then(|color| color.strip_prefix('m')) else {
+                panic!("{}: {printed:?}", arguments[0]);
+            };
+            rest = after;
+        }
+        // The lines of a file are its own.
+        let forged =
+            arguments[0] != "tail" && printed.lines().any(|line| line.starts_with("FORGED"));
+        assert!(!forged, "{}: {printed:?}", arguments[0]);
     }
     output
 }
@@ -142,6 +158,36 @@ fn what_is_logged_does_not_steer_the_terminal() {
         let console = text(&output.stderr);
         assert!(console.contains(expected), "{record} is shown: {console:?}");
     }
+}
+
+#[test]
+fn a_folder_s_name_does_not_steer_the_terminal() -> Result<()> {
+    let experiment = logged_experiment()?;
+    let place = tempfile::tempdir()?;
+    let folder = place.path().join(STEERING.replace('/', " "));
+    fs::create_dir(&folder)?;
+    for file in ["run.json", "metrics.jsonl", "main.log", "errors.jsonl", "performance.jsonl"] {
+        fs::copy(experiment.path(file), folder.join(file))?;
+    }
+    // A damaged line makes every reader name the folder.
+    let text = fs::read_to_string(folder.join("metrics.jsonl"))?;
+    fs::write(folder.join("metrics.jsonl"), format!("{{\n{text}"))?;
+    let folder = folder.to_string_lossy();
+    for reader in READERS.iter().copied().chain(["show --json", "stats --json", "verify --json"]) {
+        let mut arguments: Vec<&str> = reader.split(' ').collect();
+        arguments.push(&folder);
+        harmless(&arguments, "");
+    }
+    let missing = format!("{folder}/missing");
+    for reader in READERS {
+        let mut arguments: Vec<&str> = reader.split(' ').collect();
+        arguments.push(&missing);
+        harmless(&arguments, "");
+    }
+    harmless(&["run", "--quiet", "--runs-dir", &missing, "--experiment", "x", "--", "true"], "");
+    harmless(&["run", "--resume", STEERING, "--runs-dir", &missing, "--", "true"], "");
+    harmless(&["run", "--runs-dir", &missing, "--", STEERING], "");
+    Ok(())
 }
 
 #[test]

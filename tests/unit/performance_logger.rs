@@ -410,3 +410,32 @@ fn a_run_that_ends_leaves_its_timing_report() -> Result<()> {
     assert_eq!(report["forward"]["count"], 1);
     Ok(())
 }
+
+#[test]
+fn a_driver_that_hangs_does_not_stop_a_training() -> Result<()> {
+    let driver = StandInDriver::new("driver=570.86.15\ninit.seconds=3600\ncount=1\n");
+    let experiment = Experiment::new();
+    let began = std::time::Instant::now();
+    let run = experiment.builder().nvml(driver.library()).open()?;
+    for step in 0..100 {
+        let sample = run.performance().log_memory_usage(Some(step))?.expect("a sample");
+        let unavailable = sample.gpu.expect_err("no answer");
+        assert_eq!(unavailable, "NVML: the driver does not answer");
+    }
+    run.metrics().log_step(1, 0.0, &model_foundry::fields! { loss: 0.5 })?;
+    drop(run);
+    assert!(began.elapsed() < std::time::Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(experiment.records("metrics.jsonl").len(), 1);
+    Ok(())
+}
+
+#[test]
+fn a_library_that_lacks_a_function_is_no_driver() -> Result<()> {
+    let driver = StandInDriver::new("driver=570.86.15\ncount=1\n").without("nvmlShutdown");
+    let experiment = Experiment::new();
+    let run = experiment.builder().nvml(driver.library()).open()?;
+    let sample = run.performance().log_memory_usage(None)?.expect("a sample");
+    let unavailable = sample.gpu.expect_err("it is not used");
+    assert!(unavailable.contains("nvmlShutdown"), "{unavailable}");
+    Ok(())
+}

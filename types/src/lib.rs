@@ -21,6 +21,7 @@ pub mod packed;
 mod performance;
 mod records;
 mod run_files;
+mod text;
 mod timestamp;
 mod value;
 mod verification;
@@ -41,6 +42,7 @@ pub use records::{
     ErrorRecord, GivenRecord, MessageRecord, ParsedRecord, StepRecord, SummaryRecord,
 };
 pub use run_files::{Part, StorageError, part_name, part_of_name};
+pub use text::{escaped, is_terminal_control};
 pub use timestamp::rfc3339;
 pub use value::{Field, Value, ValueRef};
 pub use verification::{Finding, Position, VerificationReport};

@@ -18,6 +18,9 @@ const FILE: RunFile = RunFile("run.wandb");
 /// How many bytes of the log are held back: a block of its format.
 const BLOCK: usize = 32 << 10;
 
+/// How long the log may be behind while rows are logged, in microseconds: 20 s.
+const BEHIND: u64 = 20_000_000;
+
 /// The offline run.
 pub(super) struct Wandb {
     encoder: Encoder,
@@ -29,6 +32,8 @@ pub(super) struct Wandb {
     time: u64,
     /// The epoch of a summary.
     epoch: Option<f64>,
+    /// When the log was last complete: the time of a row.
+    complete: u64,
 }
 
 impl<I: Imports> CopySink<I> for Wandb {
@@ -38,7 +43,8 @@ impl<I: Imports> CopySink<I> for Wandb {
         let mut pending = Vec::new();
         let encoder = Encoder::begin(info, &mut pending);
         let (items, texts) = (Vec::new(), String::new());
-        Some(Self { encoder, pending, items, texts, step: 0, time: 0, epoch: None })
+        let complete = info.started;
+        Some(Self { encoder, pending, items, texts, step: 0, time: 0, epoch: None, complete })
     }
 }
 
@@ -83,13 +89,17 @@ impl<I: Imports> MetricSink<I> for Wandb {
     }
 
     fn append(&mut self, imports: &I) -> Result<()> {
+        if self.time.saturating_sub(self.complete) >= BEHIND {
+            return self.flush(imports, self.time);
+        }
         if self.pending.len() >= BLOCK {
             imports.append_bytes(FILE, &std::mem::take(&mut self.pending))?;
         }
         Ok(())
     }
 
-    fn flush(&mut self, imports: &I, _time: u64) -> Result<()> {
+    fn flush(&mut self, imports: &I, time: u64) -> Result<()> {
+        self.complete = time;
         // Readers take the latest values only from summaries.
         self.encoder.summary(&mut self.pending);
         imports.append_bytes(FILE, &self.pending)?;

@@ -1,5 +1,7 @@
 //! One attempt at an experiment: begun or joined when a run is opened, ended once.
 
+use std::path::PathBuf;
+
 use cap_std::fs::Dir;
 use model_foundry_types::{LoggingConfig, RunInfo};
 use serde_json::{Map, Value};
@@ -29,6 +31,7 @@ pub(crate) struct Beginning<'a> {
     /// When it begins: as RFC 3339, and in microseconds since 1970.
     pub(crate) start: String,
     pub(crate) now: u64,
+    /// As the component gets it.
     pub(crate) config: &'a LoggingConfig,
     /// The scheduler has restarted the job of the attempt before.
     pub(crate) is_restart: bool,
@@ -61,7 +64,14 @@ impl AttemptWriter {
             latest.status = Status::Preempted;
         }
         let number = manifest.attempts.last().map_or(0, |attempt| attempt.attempt) + 1;
-        let copy_id = writes_copies(config).then(|| new_id(now, std::process::id()));
+        // A resumed run is the same run there.
+        let earlier = manifest.attempts.iter().rev().find_map(|attempt| {
+            // Its folder is named after the second in which the attempt began.
+            let is_other = attempt.start.get(..19) != start.get(..19);
+            attempt.wandb_id.clone().filter(|_| is_other)
+        });
+        let copy_id =
+            config.log_to_wandb.then(|| earlier.unwrap_or_else(|| new_id(now, std::process::id())));
         manifest.attempts.push(Attempt {
             attempt: number,
             start,
@@ -93,7 +103,7 @@ impl AttemptWriter {
         now: u64,
         joins: bool,
     ) -> Option<(AttemptNames, RunInfo)> {
-        if !writes_copies(config) {
+        if !config.log_to_wandb {
             return None;
         }
         let own = || joins.then(|| new_id(now, std::process::id()));
@@ -232,15 +242,26 @@ fn merge(into: &mut Map<String, Value>, sections: &Map<String, Value>) {
     }
 }
 
-/// The configuration as the component gets it: WANDB_MODE=disabled turns the Weights & Biases copy off.
-pub(crate) fn for_component(config: &LoggingConfig) -> LoggingConfig {
-    let enabled = std::env::var("WANDB_MODE").as_deref() != Ok("disabled");
-    LoggingConfig { log_to_wandb: config.log_to_wandb && enabled, ..config.clone() }
+/// The configuration as the component gets it. A Weights & Biases copy is written if the configuration was given and
+/// asks for it, or else if Weights & Biases is in use here; WANDB_MODE=disabled turns it off.
+pub(crate) fn for_component(config: &LoggingConfig, is_given: bool) -> LoggingConfig {
+    let is_disabled = std::env::var("WANDB_MODE").as_deref() == Ok("disabled");
+    let log_to_wandb = config.log_to_wandb && !is_disabled && (is_given || uses_wandb());
+    LoggingConfig { log_to_wandb, ..config.clone() }
 }
 
-/// Whether the configuration asks for a copy.
-fn writes_copies(config: &LoggingConfig) -> bool {
-    for_component(config).log_to_wandb
+/// Whether Weights & Biases is in use: its variables are set, its program is installed, or the user has logged in.
+fn uses_wandb() -> bool {
+    let has_variable = std::env::vars_os()
+        .any(|(name, value)| name.to_string_lossy().starts_with("WANDB_") && !value.is_empty());
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_installed = || std::env::split_paths(&path).any(|folder| folder.join("wandb").is_file());
+    let has_login = || {
+        let home = PathBuf::from(std::env::var_os("HOME")?);
+        let netrc = std::fs::read_to_string(home.join(".netrc")).unwrap_or_default();
+        Some(netrc.contains("api.wandb.ai") || home.join(".config/wandb/settings").is_file())
+    };
+    has_variable || is_installed() || has_login().unwrap_or(false)
 }
 
 /// Eight lower-case letters and digits, derived from the time and the process, that differ from run to run.

@@ -34,8 +34,9 @@ class Trainer:
     the experiment).
 
     Under ``log_to_wandb`` the ``wandb`` package receives the metrics too, in the project named by the variable
-    ``WANDB_PROJECT`` (default: "model-foundry"). If that package is missing or cannot start, the component
-    writes an offline run.
+    ``WANDB_PROJECT`` (default: "model-foundry"), offline unless ``WANDB_MODE`` says otherwise: ``wandb sync``
+    uploads the run. If that package is missing or cannot start, the component writes an offline run. Where
+    ``log_to_wandb`` is not given, it is on if the package is installed or a ``WANDB_`` variable is set.
 
     Each start is a run of its own: without ``training.output_dir``, the next one is in
     ``<experiment_name>-2``, and so on. ``resume`` continues an earlier run: True the newest of the experiment, a
@@ -68,10 +69,14 @@ class Trainer:
         output_dir = getattr(config.training, "output_dir", None)
         sections = config.model_dump(mode="json")
         settings = sections.pop("logging")
+        if "log_to_wandb" not in config.logging.model_fields_set and not _uses_wandb():
+            settings["log_to_wandb"] = False
         forwards = settings["log_to_wandb"] and importlib.util.find_spec("wandb") is not None
         project = os.environ.get("WANDB_PROJECT", "model-foundry")
         #: The Weights & Biases logger. It does nothing if the ``wandb`` package is missing or not wanted.
-        self.wandb = WandBLogger(project, name, sections, enabled=forwards)
+        # Offline unless WANDB_MODE says otherwise: a training must not wait for a network or for an answer.
+        mode = os.environ.get("WANDB_MODE") or "offline"
+        self.wandb = WandBLogger(project, name, sections, enabled=forwards, mode=mode)
         if self.wandb.enabled:
             # The wandb package writes the run; the component would write it a second time.
             settings["log_to_wandb"] = False
@@ -247,3 +252,9 @@ class Trainer:
             numpy.random.seed(seed % 2**32)
         if torch is not None:
             torch.manual_seed(seed)
+
+
+def _uses_wandb() -> bool:
+    """Whether Weights & Biases is in use here."""
+    variables = any(name.startswith("WANDB_") and value for name, value in os.environ.items())
+    return variables or importlib.util.find_spec("wandb") is not None

@@ -280,6 +280,7 @@ impl RunBuilder {
         // What may take time, or fail, comes before the folder is touched and its lock taken.
         let services = HostServices::new(Files::nowhere(), self.clock.clone());
         let mut sandbox = Sandbox::start(&runtime, services)?;
+        let is_given = self.logging.is_some();
         let config = self.logging.take().unwrap_or_default();
         let logging = serde_json::to_value(&config).unwrap_or_default();
         self.sections.insert("logging".to_owned(), logging);
@@ -324,10 +325,12 @@ impl RunBuilder {
             attempts,
             extra,
         };
+        let for_the_component = for_component(&config, is_given);
         let begins = begins || manifest.attempts.is_empty();
         let (attempt, written) = if begins {
             let start = rfc3339(now);
-            let beginning = Beginning { origin, start, now, config: &config, is_restart };
+            let beginning =
+                Beginning { origin, start, now, config: &for_the_component, is_restart };
             AttemptWriter::begin(&dir, &mut manifest, beginning)
         } else {
             (AttemptWriter::join(&manifest, self.fork_state.is_some()), Ok(()))
@@ -351,7 +354,7 @@ impl RunBuilder {
         }
         drop(changing);
         let writes_copies = self.joins && rank.unwrap_or(0) == 0;
-        let copies = attempt.copies(&manifest, &config, now, writes_copies);
+        let copies = attempt.copies(&manifest, &for_the_component, now, writes_copies);
         let copies = copies.map(|(names, info)| {
             files.set_copies(names);
             info
@@ -359,7 +362,7 @@ impl RunBuilder {
         let options =
             Options { attempt: attempt.number(), rank: shard, copies, ..Options::default() };
         *sandbox.services()?.files() = files;
-        let guest = GuestLoggers::new(sandbox, &for_component(&config), options, rank);
+        let guest = GuestLoggers::new(sandbox, &for_the_component, options, rank);
         let guest = Arc::new(Mutex::new(guest));
         let policy = Arc::new(ErrorPolicy::new(self.console, self.on_error));
         let queue = if config.durability == Durability::Buffered {

@@ -304,6 +304,7 @@ impl Files {
     pub(crate) fn sync(&mut self) -> Result<(), StorageError> {
         let mut first = None;
         for file in FileId::all() {
+            let _ = self.check_name(file, true);
             let opened = self.open_pending(file);
             let writer = &mut self.writers[file.number() as usize];
             let synced = opened.and_then(|()| {
@@ -325,7 +326,7 @@ impl Files {
     pub(crate) fn close(&mut self) {
         for file in FileId::all() {
             let _ = self.open_pending(file);
-            let _ = self.check_name(file);
+            let _ = self.check_name(file, true);
             let named = self.own_name(file).unwrap_or_default();
             let writer = &mut self.writers[file.number() as usize];
             if let Some(open) = &mut writer.open {

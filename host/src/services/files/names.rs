@@ -69,7 +69,7 @@ impl Files {
 
     /// Have the file open under its name.
     pub(super) fn open(&mut self, file: FileId) -> io::Result<()> {
-        self.check_name(file)?;
+        self.check_name(file, false)?;
         if self.writers[file.number() as usize].open.is_some() {
             return Ok(());
         }
@@ -134,13 +134,13 @@ impl Files {
 
     /// Check that an open file still has its name, and close it if not: the next append opens the name again. The name
     /// of a log that rotates is checked at each append, that of another file every few milliseconds; what was appended
-    /// to the latter since waits to be appended again.
-    pub(super) fn check_name(&mut self, file: FileId) -> io::Result<()> {
+    /// to the latter since waits to be appended again. `now` checks it in any case.
+    pub(super) fn check_name(&mut self, file: FileId, now: bool) -> io::Result<()> {
         let tick = Tick::now();
         let Some(open) = &self.writers[file.number() as usize].open else { return Ok(()) };
         // A copy for another tool cannot be continued in another file.
         let is_recent = open.checked == tick && open.unchecked.len() < MOST_UNCHECKED;
-        if !is_lines(file) || (!file.get().rotates && is_recent) {
+        if !is_lines(file) || (!file.get().rotates && is_recent && !now) {
             return Ok(());
         }
         let named = self.dir()?.symlink_metadata(&open.name);

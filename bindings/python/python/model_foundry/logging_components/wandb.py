@@ -12,8 +12,8 @@ class WandBLogger:
 
     If the package is missing or cannot start, this warns and every method does nothing. If a later call
     fails, it is ignored; only the first failure is warned about. With ``enabled=False`` every method does
-    nothing, without a warning. ``project``, ``name``, ``config``, ``entity`` and ``tags`` are those of
-    ``wandb.init``.
+    nothing, without a warning. ``project``, ``name``, ``config``, ``entity``, ``tags`` and ``mode`` are those
+    of ``wandb.init``.
 
     >>> logger = WandBLogger("project", "run", {"lr": 3e-4}, enabled=False)
     >>> logger.log_metrics(1, {"loss": 2.5})
@@ -29,6 +29,7 @@ class WandBLogger:
         entity: str | None = None,
         tags: Sequence[str] | None = None,
         enabled: bool = True,
+        mode: str | None = None,
     ) -> None:
         self.project = project
         self.name = name
@@ -53,6 +54,7 @@ class WandBLogger:
                     config=dict(config or {}),
                     entity=entity,
                     tags=list(tags) if tags is not None else None,
+                    mode=mode,
                 )
             )
             self.enabled = self.run is not None
