@@ -1,12 +1,13 @@
 //! Arbitrary content as JSON Lines files.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use model_foundry_guest::imports::{Part, RunFile};
 use model_foundry_guest::json::{Problem, Reader, Token, unescape};
 use model_foundry_guest::lines::Lines;
 use model_foundry_guest::memory::{Faults, Memory};
-use model_foundry_guest::metrics::{Entry, MetricStatistics, MetricsReader, Query};
+use model_foundry_guest::metrics::{AllStatistics, Entry, MetricsReader, Query};
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
@@ -59,6 +60,7 @@ pub fn json_lines_reader(data: &[u8]) {
         last_step: None,
         summaries: mode & 2 == 0,
         all_attempts: mode & 1 != 0,
+        attempt: None,
     };
     let sound = memory(&parts, faults);
     delivers_what_is_good(&sound, &parts, query, count.into());
@@ -194,7 +196,7 @@ fn reads_an_entry(line: &str) {
     let entry = Entry::read(line);
     if let Ok(entry) = &entry {
         assert!(members(line).is_ok(), "not an object: {line:?}");
-        let _ = entry.numbers(&mut |name, _| drop(unescape(name)));
+        let _ = entry.members(&mut |name, _| drop(unescape(name)));
     }
     let (Ok(Value::Object(tree)), Ok(members)) = (serde_json::from_str(line), members(line)) else {
         return;
@@ -282,18 +284,16 @@ fn delivers_what_is_good(imports: &Memory, parts: &[(Part, Vec<u8>)], query: Que
     assert_eq!(reader.damage().first.is_some(), damaged > 0);
 
     let all: Vec<Entry<'_>> = expected.concat().into_iter().map(|(_, entry)| entry).collect();
-    let matches = |entry: &Entry<'_>| {
-        let in_range = match entry.step {
-            Some(step) => query.first_step.is_none_or(|first| first <= step),
-            None => query.summaries && query.first_step.is_none(),
-        };
-        in_range && (query.all_attempts || !is_repeated(entry, &all))
+    let matches = |entry: &Entry<'_>| match entry.step {
+        Some(step) => query.first_step.is_none_or(|first| first <= step),
+        None => query.summaries && query.first_step.is_none(),
     };
+    let logged = Logged::of(if query.all_attempts { &[] } else { &all });
     for part in &mut expected {
-        part.retain(|(_, entry)| matches(entry));
+        part.retain(|(_, entry)| matches(entry) && !logged.has_all_of(entry));
     }
-    let lines = |part: &Vec<(&'_ str, Entry<'_>)>| -> Vec<String> {
-        part.iter().map(|(line, _)| (*line).to_owned()).collect()
+    let lines = |part: &Vec<(&str, Entry<'_>)>| -> Vec<String> {
+        part.iter().map(|(line, entry)| logged.rest(line, entry)).collect()
     };
     let step = |line: &&str| Entry::read(line).expect("good").step;
     let in_order =
@@ -313,32 +313,93 @@ fn delivers_what_is_good(imports: &Memory, parts: &[(Part, Vec<u8>)], query: Que
     assert_eq!(found, expected);
 
     // Compared as text, because NaN does not equal itself.
-    let text = |all_statistics: &MetricStatistics| {
-        format!("{:?}", all_statistics.iter().collect::<Vec<_>>())
-    };
+    let text = |statistics: &AllStatistics| format!("{:?}", statistics.named());
     let all = reader.statistics(&[]).expect("a sound disk");
     let (same, series) = reader.overview(7).expect("a sound disk");
     assert_eq!(text(&all), text(&same));
-    assert!(series.len() <= all.iter().count() && series.iter().all(|one| one.buckets.len() <= 7));
-    for (name, statistics) in all.iter() {
-        assert!(statistics.count + statistics.non_finite() > 0, "statistics of nothing");
-        let one = reader.statistics(&[name.to_owned()]).expect("a sound disk");
-        let one: Vec<_> = one.iter().collect();
-        assert_eq!(format!("{one:?}"), format!("{:?}", [(name, statistics)]));
+    assert_eq!(series.len(), all.named().len());
+    assert!(series.iter().all(|one| one.buckets.len() <= 7));
+    for named in all.named() {
+        let one = reader.statistics(std::slice::from_ref(&named.name)).expect("a sound disk");
+        let one: Vec<_> = one.named().into_iter().filter(|one| one.name == named.name).collect();
+        let same: Vec<_> = all.named().into_iter().filter(|one| one.name == named.name).collect();
+        assert_eq!(format!("{one:?}"), format!("{same:?}"));
     }
 }
 
-/// Whether a later attempt has a step, or a summary of an epoch, that is not above that of this entry.
-fn is_repeated(entry: &Entry<'_>, all: &[Entry<'_>]) -> bool {
-    all.iter().filter(|other| other.attempt > entry.attempt).any(|other| {
-        match (entry.step, other.step) {
-            (Some(step), Some(other)) => other <= step,
-            (None, None) => {
-                matches!((entry.epoch, other.epoch), (Some(epoch), Some(other)) if other <= epoch)
+/// What the attempts after the first logged: the attempts that logged a metric at a step, and those that summarized
+/// an epoch.
+#[derive(Default)]
+struct Logged<'a> {
+    metrics: HashMap<(Cow<'a, str>, u64), u32>,
+    epochs: Vec<(f64, u32)>,
+}
+
+impl<'a> Logged<'a> {
+    fn of(entries: &[Entry<'a>]) -> Self {
+        let mut logged = Self::default();
+        for entry in entries.iter().filter(|entry| entry.attempt > 1) {
+            match (entry.step, entry.epoch) {
+                (Some(step), _) => {
+                    for name in names(entry) {
+                        let last = logged.metrics.entry((unescape(name), step)).or_default();
+                        *last = entry.attempt.max(*last);
+                    }
+                }
+                (None, Some(epoch)) => logged.epochs.push((epoch, entry.attempt)),
+                (None, None) => {}
             }
-            _ => false,
         }
-    })
+        logged
+    }
+
+    /// The entry's metrics that a later attempt logged at the same step.
+    fn again(&self, entry: &Entry<'a>) -> Vec<&'a str> {
+        let Some(step) = entry.step else { return Vec::new() };
+        let last = |name| self.metrics.get(&(unescape(name), step));
+        names(entry).into_iter().filter(|name| last(name) > Some(&entry.attempt)).collect()
+    }
+
+    /// Whether later attempts logged the whole entry.
+    fn has_all_of(&self, entry: &Entry<'a>) -> bool {
+        if entry.step.is_none() {
+            let is_later =
+                |&(epoch, attempt)| entry.epoch == Some(epoch) && attempt > entry.attempt;
+            return self.epochs.iter().any(is_later);
+        }
+        let again = self.again(entry);
+        !again.is_empty() && again.len() == names(entry).len()
+    }
+
+    /// The entry's line without what later attempts logged.
+    fn rest(&self, line: &str, entry: &Entry<'a>) -> String {
+        let again = self.again(entry);
+        if again.is_empty() {
+            return line.to_owned();
+        }
+        let rest = entry.without(line, &again);
+        let read = Entry::read(&rest).expect("still an entry");
+        assert_eq!(read.key, entry.key);
+        let numbers = |entry: &Entry<'_>| {
+            let mut numbers = Vec::new();
+            let mut add = |name: &str, number: Option<f64>| {
+                numbers.push((name.to_owned(), number.map(f64::to_bits)));
+            };
+            entry.members(&mut add).expect("members that were read before");
+            numbers
+        };
+        let mut expected = numbers(entry);
+        expected.retain(|(name, _)| !again.contains(&&**name));
+        assert_eq!(numbers(&read), expected);
+        rest
+    }
+}
+
+/// The names of an entry's metrics, as they are written.
+fn names<'a>(entry: &Entry<'a>) -> Vec<&'a str> {
+    let mut names = Vec::new();
+    entry.members(&mut |name, _| names.push(name)).expect("members of an object");
+    names
 }
 
 /// The entries of a file, and the number of its damaged lines. A record may follow a torn one on the same line.
@@ -349,8 +410,11 @@ fn good_lines(content: &[u8]) -> (Vec<(&str, Entry<'_>)>, u64) {
         Some((text, Entry::read(text).ok()?))
     };
     for line in content.split_inclusive(|byte| *byte == b'\n') {
+        // The last line may be complete without its newline.
         let Some(line) = line.strip_suffix(b"\n") else {
-            damaged += 1;
+            let entry = read(line);
+            damaged += u64::from(entry.is_none());
+            good.extend(entry);
             continue;
         };
         if line.is_empty() {

@@ -8,6 +8,9 @@ use anyhow::Result;
 use model_foundry::{Error, Run, RunReader, fields};
 use model_foundry_tests::{EVERYTHING, Experiment, NO_EPOCH, steps_of};
 
+/// What is done to a file, and its name.
+type Deed = (&'static str, fn(&Path));
+
 fn log(run: &Run, steps: std::ops::Range<u64>) -> Result<()> {
     for step in steps {
         run.metrics().log_step(step, NO_EPOCH, &fields! { loss: 0.5 })?;
@@ -16,7 +19,7 @@ fn log(run: &Run, steps: std::ops::Range<u64>) -> Result<()> {
 }
 
 /// What a person, an editor, logrotate or rsync does to a file.
-fn disturbances() -> [(&'static str, fn(&Path)); 4] {
+fn disturbances() -> [Deed; 4] {
     [
         ("rm", |file| fs::remove_file(file).expect("removed")),
         ("mv", |file| fs::rename(file, file.with_extension("old")).expect("moved")),
@@ -97,7 +100,7 @@ fn a_run_folder_that_is_deleted_is_made_again() -> Result<()> {
 
 #[test]
 fn a_file_that_is_no_regular_file_is_refused_by_its_name() -> Result<()> {
-    let make: [(&str, fn(&Path)); 3] = [
+    let make: [Deed; 3] = [
         ("a symbolic link", |path| symlink("/dev/null", path).expect("a link")),
         ("a FIFO", |path| {
             let made = std::process::Command::new("mkfifo").arg(path).status().expect("mkfifo");

@@ -67,7 +67,14 @@ def script(tmp_path: Path) -> Script:
         path = tmp_path / "script.py"
         path.write_text(text, "utf-8")
         command = [*prefix, sys.executable, str(path), str(tmp_path / "run"), *arguments]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        result = subprocess.run(
+            # A package such as wandb writes beside the program.
+            command,
+            cwd=path.parent,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
         if check:
             assert result.returncode == 0, result.stderr
         return result

@@ -90,15 +90,15 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         match records.log(&line) {
             Ok(()) => good += 1,
             // It waits for the storage, which the run reports once.
-            Err(Problem::OfStorage) => good += 1,
+            Err(Problem::StorageFailed) => good += 1,
             // It is stored.
-            Err(Problem::OfStatistics(problem)) => {
+            Err(Problem::NotCounted(problem)) => {
                 good += 1;
                 if reported.insert(problem.clone()) && reported.len() <= MOST_PROBLEMS {
                     warn(number, &problem);
                 }
             }
-            Err(Problem::OfLine(problem)) => {
+            Err(Problem::BadLine(problem)) => {
                 warn(number, &problem);
                 bad += 1;
             }
@@ -131,20 +131,20 @@ fn warn(line: u64, problem: &str) {
 /// Why a line was not simply logged.
 enum Problem {
     /// The line is not a record that can be logged.
-    OfLine(String),
+    BadLine(String),
     /// The storage does not take the record now.
-    OfStorage,
+    StorageFailed,
     /// The record is stored, but it does not count in the statistics.
-    OfStatistics(String),
+    NotCounted(String),
 }
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let text = error.to_string();
         match error {
-            Error::Storage(_) => Self::OfStorage,
-            Error::Limit(_) => Self::OfStatistics(text),
-            _ => Self::OfLine(text),
+            Error::Storage(_) => Self::StorageFailed,
+            Error::Limit(_) => Self::NotCounted(text),
+            _ => Self::BadLine(text),
         }
     }
 }
@@ -160,7 +160,7 @@ struct RecordLogger {
 impl RecordLogger {
     fn log(&mut self, line: &[u8]) -> Result<(), Problem> {
         let line = std::str::from_utf8(line)
-            .map_err(|_| Problem::OfLine("the line is not UTF-8".to_owned()))?;
+            .map_err(|_| Problem::BadLine("the line is not UTF-8".to_owned()))?;
         let given = self.parser.parse(line)?;
         let name = given.logger.clone().filter(|_| self.loggers.len() < MOST_LOGGERS);
         let name = name.unwrap_or_default();

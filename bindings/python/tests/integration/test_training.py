@@ -236,7 +236,8 @@ def test_wandb_integration_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("WANDB_MODE", raising=False)
     # Without the wandb package, the component writes an offline run.
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with Trainer({"experiment_name": "tiny", "training": {"output_dir": "own"}}, tmp_path) as trainer:
+    config = {"experiment_name": "tiny", "training": {"output_dir": "own"}, "logging": {"log_to_wandb": True}}
+    with Trainer(config, tmp_path) as trainer:
         trainer.train(lambda step: {"loss": 1.0 / step}, steps=20)
     (log,) = (tmp_path / "own").glob("wandb/offline-run-*/run-*.wandb")
     assert log.read_bytes()[:4] == b":W&B"

@@ -29,7 +29,7 @@ class WandBLogger:
         entity: str | None = None,
         tags: Sequence[str] | None = None,
         enabled: bool = True,
-        mode: str | None = None,
+        mode: Any = None,
     ) -> None:
         self.project = project
         self.name = name
@@ -54,7 +54,7 @@ class WandBLogger:
                     config=dict(config or {}),
                     entity=entity,
                     tags=list(tags) if tags is not None else None,
-                    mode=mode,
+                    **({} if mode is None else {"mode": mode}),
                 )
             )
             self.enabled = self.run is not None
