@@ -18,5 +18,6 @@ mod names;
 mod ranks;
 mod resume;
 mod rotation;
+mod termination;
 mod training;
 mod wandb;

@@ -129,6 +129,7 @@ fn job() {
         Ok("log and wait") => crate::resume::log_and_wait(),
         Ok("log to Weights & Biases") => crate::wandb::log_to_wandb(),
         Ok("buffer and wait") => crate::durability::buffer_and_wait(),
+        Ok("handle SIGTERM later") => crate::termination::handle_sigterm_later(),
         Ok("buffer until killed") => crate::durability::buffer_until_killed(),
         Ok(other) => panic!("there is no job {other:?}"),
     }
