@@ -15,11 +15,9 @@ use crate::wandb::Encoder;
 /// The transaction log of the offline run.
 const FILE: RunFile = RunFile("run.wandb");
 
-/// How many bytes of the log are held back: a block of its format.
-const BLOCK: usize = 32 << 10;
-
-/// How long the log may be behind while rows are logged, in microseconds: 20 s.
-const BEHIND: u64 = 20_000_000;
+/// How old the latest values in the log may be while rows are logged, in microseconds: 20 s. The rows themselves are
+/// appended with each row: what a killed process logged is in the copy too.
+const SUMMARY_AGE: u64 = 20_000_000;
 
 /// The offline run.
 pub(super) struct Wandb {
@@ -32,8 +30,8 @@ pub(super) struct Wandb {
     time: u64,
     /// The epoch of a summary.
     epoch: Option<f64>,
-    /// When the log was last complete: the time of a row.
-    complete: u64,
+    /// When the log last got the latest values: the time of a row.
+    summarized: u64,
 }
 
 impl<I: Imports> CopySink<I> for Wandb {
@@ -43,8 +41,8 @@ impl<I: Imports> CopySink<I> for Wandb {
         let mut pending = Vec::new();
         let encoder = Encoder::begin(info, &mut pending);
         let (items, texts) = (Vec::new(), String::new());
-        let complete = info.started;
-        Some(Self { encoder, pending, items, texts, step: 0, time: 0, epoch: None, complete })
+        let summarized = info.started;
+        Some(Self { encoder, pending, items, texts, step: 0, time: 0, epoch: None, summarized })
     }
 }
 
@@ -89,17 +87,16 @@ impl<I: Imports> MetricSink<I> for Wandb {
     }
 
     fn append(&mut self, imports: &I) -> Result<()> {
-        if self.time.saturating_sub(self.complete) >= BEHIND {
+        if self.time.saturating_sub(self.summarized) >= SUMMARY_AGE {
             return self.flush(imports, self.time);
         }
-        if self.pending.len() >= BLOCK {
-            imports.append_bytes(FILE, &std::mem::take(&mut self.pending))?;
-        }
+        imports.append_bytes(FILE, &self.pending)?;
+        self.pending.clear();
         Ok(())
     }
 
     fn flush(&mut self, imports: &I, time: u64) -> Result<()> {
-        self.complete = time;
+        self.summarized = time;
         // Readers take the latest values only from summaries.
         self.encoder.summary(&mut self.pending);
         imports.append_bytes(FILE, &self.pending)?;

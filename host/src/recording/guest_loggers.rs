@@ -88,6 +88,11 @@ impl GuestLoggers {
         &mut self.sandbox
     }
 
+    /// Whether any metric was logged.
+    pub(crate) fn has_metrics(&self) -> bool {
+        self.handles[Slot::Metrics as usize].is_some()
+    }
+
     /// Whether anything was timed or sampled.
     pub(crate) fn has_performance(&self) -> bool {
         self.handles[Slot::Performance as usize].is_some()

@@ -2,6 +2,7 @@
 
 pub(crate) mod attempt;
 pub(crate) mod column_sets;
+pub(crate) mod copies;
 pub(crate) mod core;
 pub(crate) mod error_policy;
 pub(crate) mod guest_loggers;

@@ -26,6 +26,7 @@ use crate::process::origin::{self, Commit, quoted};
 use crate::process::secrets::masked_command;
 use crate::process::termination::{EndedBySignal, end_on_termination};
 use crate::recording::attempt::{AttemptWriter, Beginning, for_component, new_id};
+use crate::recording::copies::keep_complete;
 use crate::recording::core::RunCore;
 use crate::recording::error_policy::{Console, ErrorPolicy, OnError};
 use crate::recording::guest_loggers::GuestLoggers;
@@ -362,8 +363,13 @@ impl RunBuilder {
         let options =
             Options { attempt: attempt.number(), rank: shard, copies, ..Options::default() };
         *sandbox.services()?.files() = files;
+        let has_copies = options.copies.is_some();
         let guest = GuestLoggers::new(sandbox, &for_the_component, options, rank);
         let guest = Arc::new(Mutex::new(guest));
+        if has_copies {
+            // Without the thread a copy is complete with the next row.
+            let _ = keep_complete(&guest);
+        }
         let policy = Arc::new(ErrorPolicy::new(self.console, self.on_error));
         let queue = if config.durability == Durability::Buffered {
             let interval = Duration::from_millis(config.flush_interval_ms.into());
