@@ -89,7 +89,13 @@ fn value_of(name: &str, text: &str) -> Value {
     if let Ok(integer) = text.parse::<i64>() {
         return integer.into();
     }
-    let number = text.parse().ok().filter(|_| text.contains(|c: char| c.is_ascii_digit()));
+    if let Ok(integer) = text.parse::<u64>() {
+        return integer.into();
+    }
+    // A larger integer, such as a seed of 128 bits, keeps its digits as text.
+    let is_integer = text.trim_start_matches(['+', '-']).bytes().all(|byte| byte.is_ascii_digit());
+    let number =
+        text.parse().ok().filter(|_| !is_integer && text.contains(|c: char| c.is_ascii_digit()));
     match number.and_then(serde_json::Number::from_f64) {
         Some(number) => Value::Number(number),
         None => text.into(),
@@ -117,6 +123,10 @@ mod tests {
             ("t.py --betas 0.9 0.99 --seed -1", json!({"betas": [0.9, 0.99], "seed": -1})),
             ("python3 t.py optim.lr=0.1 +new=x", json!({"optim.lr": 0.1, "new": "x"})),
             ("./trainer --name inf --api-key abc", json!({"name": "inf", "api_key": "***"})),
+            (
+                "t.py --seed 1180591620717411303424 --mask 18446744073709551615",
+                json!({"seed": "1180591620717411303424", "mask": u64::MAX}),
+            ),
             ("sh -c lr=1", json!({})),
             ("python3 t.py data.txt -v", json!({})),
         ] {

@@ -88,7 +88,7 @@ def unfolded(value: Any) -> Any:
     """A configuration as dicts, lists and plain values.
 
     Dataclasses, ``argparse.Namespace``, pydantic models, named tuples and OmegaConf's containers become dicts
-    and lists.
+    and lists. Integers beyond 64 bits, such as numpy's seeds of 128 bits, become text, which keeps their digits.
     """
     if hasattr(value, "_metadata") and type(value).__module__.partition(".")[0] == "omegaconf":
         from omegaconf import OmegaConf  # type: ignore[import-not-found, unused-ignore]
@@ -109,6 +109,8 @@ def unfolded(value: Any) -> Any:
         return {str(name): unfolded(member) for name, member in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [unfolded(member) for member in value]
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return str(value)
     return value
 
 

@@ -258,6 +258,17 @@ def test_configurations_are_unfolded(tmp_path: Path) -> None:
     }
 
 
+def test_a_large_seed_keeps_its_digits(tmp_path: Path) -> None:
+    seed = 2**127 + 1
+    with MetricsLoggerOf(tmp_path) as metrics:
+        metrics.configure(training={"seed": seed, "seeds": [2**64 - 1, -(2**63) - 1], "amp": True})
+    assert run_of(tmp_path / "run")["configuration"]["training"] == {
+        "seed": str(seed),
+        "seeds": [2**64 - 1, str(-(2**63) - 1)],
+        "amp": True,
+    }
+
+
 def test_configuration_can_be_added_after_opening(tmp_path: Path) -> None:
     with MetricsLoggerOf(tmp_path) as metrics:
         metrics.log_step(1, 0, {"loss": 1.0})
