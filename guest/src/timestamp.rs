@@ -38,12 +38,25 @@ impl Timestamps {
     }
 }
 
-/// The text of a second since 1970-01-01T00:00:00Z, including the decimal point.
+/// The text of a second since 1970-01-01T00:00:00Z, including the decimal point. Nothing is allocated.
 fn text_of(second: u64) -> Fragment {
     let date = DateTime::from_timestamp(second as i64, 0).unwrap_or_default();
-    let (year, month, day) = (date.year(), date.month(), date.day());
-    let (hour, minute, second) = (date.hour(), date.minute(), date.second());
-    Fragment::new(&format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}."))
+    let year = date.year().unsigned_abs();
+    let mut text = *b"0000-00-00T00:00:00.";
+    let parts = [
+        (0, year / 100),
+        (2, year % 100),
+        (5, date.month()),
+        (8, date.day()),
+        (11, date.hour()),
+        (14, date.minute()),
+        (17, date.second()),
+    ];
+    for (at, number) in parts {
+        text[at] += (number / 10) as u8;
+        text[at + 1] += (number % 10) as u8;
+    }
+    Fragment::new(std::str::from_utf8(&text).unwrap_or_default())
 }
 
 /// Parses an RFC 3339 timestamp into microseconds since 1970-01-01T00:00:00Z. None if the text is not one, or
