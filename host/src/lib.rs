@@ -83,6 +83,7 @@
 //!     last_step: Some(19),
 //!     summaries: false,
 //!     all_attempts: false,
+//!     attempt: None,
 //! })?;
 //! assert_eq!(entries.len(), 10);
 //! assert_eq!(entries[0]["metrics"]["loss"], 0.2);
