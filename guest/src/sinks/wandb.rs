@@ -15,8 +15,8 @@ use crate::wandb::Encoder;
 /// The transaction log of the offline run.
 const FILE: RunFile = RunFile("run.wandb");
 
-/// How old the latest values in the log may be while rows are logged, in microseconds: 20 s. The rows themselves are
-/// appended with each row: what a killed process logged is in the copy too.
+/// How old the latest values in the log may be while rows are logged, in microseconds: 20 s. Each step is appended with
+/// the next one.
 const SUMMARY_AGE: u64 = 20_000_000;
 
 /// The offline run.
@@ -90,22 +90,25 @@ impl<I: Imports> MetricSink<I> for Wandb {
         if self.time.saturating_sub(self.summarized) >= SUMMARY_AGE {
             return self.flush(imports, self.time);
         }
-        imports.append_bytes(FILE, &self.pending)?;
-        self.pending.clear();
-        Ok(())
+        self.write(imports)
     }
 
     fn flush(&mut self, imports: &I, time: u64) -> Result<()> {
         self.summarized = time;
         // Readers take the latest values only from summaries.
         self.encoder.summary(&mut self.pending);
-        imports.append_bytes(FILE, &self.pending)?;
-        self.pending.clear();
-        Ok(())
+        self.write(imports)
     }
 
     fn close(&mut self, imports: &I, exit_code: i32, time: u64) -> Result<()> {
         self.encoder.finish(&mut self.pending, exit_code, time);
+        self.write(imports)
+    }
+}
+
+impl Wandb {
+    /// Append what is pending to the log.
+    fn write(&mut self, imports: &impl Imports) -> Result<()> {
         imports.append_bytes(FILE, &self.pending)?;
         self.pending.clear();
         Ok(())
