@@ -31,6 +31,7 @@ pub fn parse(line: &str) -> Result<GivenRecord> {
     let timestamp = record.timestamp()?;
     let attempt = record.attempt()?;
     let step_inferred = record.0.remove("step_inferred") == Some(Json::Bool(true));
+    let epoch_step = record.0.remove("epoch_step").and_then(|step| step.as_u64());
     let mut logger = None;
     let parsed = if record.0.contains_key("metrics") {
         record.step()?
@@ -46,7 +47,14 @@ pub fn parse(line: &str) -> Result<GivenRecord> {
     };
     // Ignoring a key would lose what it holds.
     match record.0.keys().next() {
-        None => Ok(GivenRecord { record: parsed, timestamp, attempt, step_inferred, logger }),
+        None => Ok(GivenRecord {
+            record: parsed,
+            timestamp,
+            attempt,
+            step_inferred,
+            epoch_step,
+            logger,
+        }),
         Some(key) => Err(invalid(format!("unknown key {key:?} in this kind of record"))),
     }
 }
@@ -390,10 +398,11 @@ mod tests {
 
     #[test]
     fn lines_of_a_run_s_own_files_are_records() {
-        let line = r#"{"timestamp":"1970-01-01T00:00:00.000007Z","step":1,"attempt":2,"step_inferred":true,
+        let line = r#"{"timestamp":"1970-01-01T00:00:00.000007Z","step":1,"attempt":2,"step_inferred":true,"epoch_step":9,
             "metrics":{"a":null,"b":null},"non_finite":{"a":"-inf"}}"#;
         let given = parse(line).unwrap();
         assert_eq!((given.timestamp, given.attempt, given.step_inferred), (Some(7), Some(2), true));
+        assert_eq!(given.epoch_step, Some(9));
         let ParsedRecord::Step(step) = given.record else { panic!() };
         let values: Vec<_> = step.metrics.into_iter().map(|field| field.value).collect();
         assert_eq!(values, [Value::Float(f64::NEG_INFINITY), Value::Null]);

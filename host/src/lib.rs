@@ -121,10 +121,11 @@ pub use folder::manifest::{Attempt, FORMAT_VERSION, Host, MANIFEST, Manifest, Or
 pub use folder::run_files::{Content, FileId, RUN_FILES, RunFile, Verified};
 pub use model_foundry_types::{
     Column, Damage, DamagedLine, Durability, ErrorEntry, ErrorRecord, ErrorReport, Event, Field,
-    Finding, Finished, GivenRecord, GpuDevice, GpuInventory, GpuPeak, Kind, Level, LoggingConfig,
-    MemorySample, MessageRecord, MetricsLine, NamedStatistics, Omitted, Output, ParsedRecord, Part,
-    Peaks, Query, Row, Series, Statistics, StepRecord, StorageError, SummaryRecord, SystemMemory,
-    Timing, Traceback, TypeCount, UnknownLevel, Value, Violation, rfc3339,
+    Finding, Finished, GivenRecord, GpuDevice, GpuInventory, GpuPeak, Kind, Level, LineReading,
+    LoggingConfig, MemorySample, MessageRecord, MetricsLine, NamedStatistics, Omitted, Output,
+    ParsedRecord, Part, Peaks, Query, Row, Series, Statistics, StepOrigin, StepRecord,
+    StorageError, SummaryRecord, SystemMemory, Timing, Traceback, TypeCount, UnknownLevel, Value,
+    Violation, rfc3339,
 };
 #[doc(hidden)]
 pub use model_foundry_types::{escaped, is_terminal_control};

@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::Result;
-use model_foundry::fields;
+use model_foundry::{StepOrigin, fields};
 use model_foundry_tests::{Experiment, NO_EPOCH, Workplace, model_foundry_fed, text};
 
 #[test]
@@ -19,7 +19,8 @@ fn a_run_is_copied_through_log_without_loss() -> Result<()> {
     run.errors().log("ValueError", "bad", "line 1\nline 2", &fields! { step: 3 })?;
     drop(run);
     let again = experiment.run();
-    again.metrics().log_inferred_step(10, None, &fields! { loss: 9.0 })?;
+    let origin = StepOrigin { inferred: true, epoch_step: Some(3) };
+    again.metrics().log_step_of_output(10, None, &fields! { loss: 9.0 }, origin)?;
     again.metrics().log_step(11, NO_EPOCH, &fields! { loss: u64::MAX as f64 })?;
     drop(again);
 

@@ -5,11 +5,15 @@ use anyhow::Result;
 use model_foundry::{Event, Field, MetricsLine, Output, OutputParser, Traceback, Value};
 use model_foundry_tests::Experiment;
 
-/// Each event as a line of text: `step 10 epoch 1 loss=2.5`, with `~` before an inferred step.
+/// Each event as a line of text: `step 210 (10) epoch 2 loss=2.5`, with `~` before an inferred step and the position
+/// within the epoch in parentheses.
 fn shown(events: &[Event]) -> Vec<String> {
     let show = |event: &Event| match event {
-        Event::Metrics(MetricsLine { step, step_inferred, epoch, metrics }) => {
+        Event::Metrics(MetricsLine { step, step_inferred, epoch_step, epoch, metrics }) => {
             let mut text = format!("step {}{step}", if *step_inferred { "~" } else { "" });
+            if let Some(step) = epoch_step {
+                text += &format!(" ({step})");
+            }
             if let Some(epoch) = epoch {
                 text += &format!(" epoch {epoch}");
             }
@@ -83,14 +87,14 @@ fn nanogpt() -> Result<()> {
 #[test]
 fn tqdm() -> Result<()> {
     let text = "\rEpoch 3:  45%|████▌     | 450/1000 [00:12<00:15, 36.1it/s, loss=0.34]\n";
-    assert_eq!(understood(text)?, ["step 450 epoch 3 loss=0.34"]);
+    assert_eq!(understood(text)?, ["step 2450 (450) epoch 3 loss=0.34"]);
     Ok(())
 }
 
 #[test]
 fn keras() -> Result<()> {
     let text = "Epoch 2/5\n\r100/100 [=====] - 1s 3ms/step - loss: 0.3 - accuracy: 0.9\n";
-    assert_eq!(understood(text)?, ["step 100 epoch 2 loss=0.3 accuracy=0.9"]);
+    assert_eq!(understood(text)?, ["step 200 (100) epoch 2 loss=0.3 accuracy=0.9"]);
     Ok(())
 }
 

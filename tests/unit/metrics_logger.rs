@@ -4,8 +4,8 @@ use std::process::Command;
 
 use anyhow::Result;
 use model_foundry::{
-    Clock, Column, Console, Error, Kind, MetricsLogger, Query, ReadReport, Run, RunReader, Value,
-    fields,
+    Clock, Column, Console, Error, Kind, MetricsLogger, Query, ReadReport, Run, RunReader,
+    StepOrigin, Value, fields,
 };
 use model_foundry_tests::{EVERYTHING, Experiment, START_TEXT, steps_of};
 use serde_json::json;
@@ -341,9 +341,30 @@ fn rows_by_column_are_the_lines_that_names_give() -> Result<()> {
 fn a_guessed_step_is_marked() -> Result<()> {
     let experiment = Experiment::new();
     let metrics = experiment.run().metrics();
-    metrics.log_inferred_step(5, Some(1.0), &fields! { loss: 0.5 })?;
+    let origin = StepOrigin { inferred: true, epoch_step: None };
+    metrics.log_step_of_output(5, Some(1.0), &fields! { loss: 0.5 }, origin)?;
     let record = experiment.record("metrics.jsonl");
     assert_eq!((&record["step"], &record["step_inferred"]), (&json!(5), &json!(true)));
+    Ok(())
+}
+
+#[test]
+fn the_printed_position_within_an_epoch_is_kept() -> Result<()> {
+    let experiment = Experiment::new();
+    let run = experiment.run();
+    let origin = StepOrigin { inferred: false, epoch_step: Some(2) };
+    run.metrics().log_step_of_output(20, Some(1.0), &fields! { loss: 0.5 }, origin)?;
+    let record = experiment.record("metrics.jsonl");
+    assert_eq!((&record["step"], &record["epoch_step"]), (&json!(20), &json!(2)));
+    assert_eq!(record.get("step_inferred"), None);
+    drop(run);
+    let mut steps = Vec::new();
+    let mut reader = RunReader::open(experiment.folder())?;
+    reader.rows(Query::default(), &mut |row| {
+        steps.push((row.step, row.epoch_step));
+        true
+    })?;
+    assert_eq!(steps, [(Some(20), Some(2))]);
     Ok(())
 }
 

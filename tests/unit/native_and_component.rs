@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail, ensure};
 use model_foundry::{
     Clock, Column, Durability, Field, Kind, Level, LoggingConfig, ManualClock, OnError, Run,
-    TimedBlock, Value, fields,
+    StepOrigin, TimedBlock, Value, fields,
 };
 use model_foundry_bench::native::NativeImports;
 use model_foundry_guest::imports::Imports as _;
@@ -25,6 +25,9 @@ const COLUMNS: [&[(&str, Kind)]; 3] = [
     &[("lr/encoder", Kind::Float)],
     &[("größe \"x\"\n", Kind::Integer), ("loss", Kind::Float), ("", Kind::Float)],
 ];
+
+/// Where an inferred step within an epoch comes from.
+const INFERRED: StepOrigin = StepOrigin { inferred: true, epoch_step: Some(7) };
 
 /// One call of a program that logs.
 #[derive(Clone, Debug)]
@@ -123,7 +126,7 @@ fn through_the_component(config: &LoggingConfig, calls: &[Call]) -> Result<Outco
                 done(metrics.log_step(step, epoch, &fields))
             }
             Call::Step { step, epoch, metrics: fields, inferred: true } => {
-                done(metrics.log_inferred_step(step, epoch, &fields))
+                done(metrics.log_step_of_output(step, epoch, &fields, INFERRED))
             }
             Call::Row { columns, step, epoch, values } => {
                 let column =
@@ -221,7 +224,8 @@ fn natively(config: &LoggingConfig, calls: &[Call]) -> Result<Outcome> {
                 Ok(None)
             }
             Call::Step { step, epoch, metrics: fields, inferred } => {
-                done(metrics.log_step(step, epoch, &fields, inferred))
+                let origin = if inferred { INFERRED } else { StepOrigin::default() };
+                done(metrics.log_step(step, epoch, &fields, origin))
             }
             Call::Row { columns, step, epoch, values } => {
                 let column =
@@ -490,7 +494,7 @@ fn the_format_is_what_it_was() -> Result<()> {
     {"timestamp":"2025-01-02T03:04:05.853857Z","level":"CRITICAL","logger":"trainer","message":"the end","context":{"experiment":"same","git_hash":"0123abc","device":"cpu"}}
     == metrics.jsonl
     {"timestamp":"2025-01-02T03:04:05.680401Z","step":10,"epoch":0.5,"metrics":{"loss":2.5,"tokens":8500,"grad_norm":null,"note":"é"},"non_finite":{"grad_norm":"inf"}}
-    {"timestamp":"2025-01-02T03:04:05.680401Z","step":11,"step_inferred":true,"metrics":{"loss":2.0}}
+    {"timestamp":"2025-01-02T03:04:05.680401Z","step":11,"step_inferred":true,"epoch_step":7,"metrics":{"loss":2.0}}
     {"timestamp":"2025-01-02T03:04:05.680401Z","step":12,"epoch":1,"metrics":{"loss":1e-7,"tokens":8500}}
     {"timestamp":"2025-01-02T03:04:05.680401Z","step":13,"metrics":{"loss":null,"tokens":0.5},"non_finite":{"loss":"-inf"}}
     {"timestamp":"2025-01-02T03:04:05.680401Z","epoch":1,"summary":{"loss":2.25,"done":true}}

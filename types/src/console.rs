@@ -34,9 +34,13 @@ pub struct MetricsLine {
     /// True if the line names no step.
     #[cfg_attr(feature = "wasmtime", component(name = "step-inferred"))]
     pub step_inferred: bool,
-    /// The epoch, if the line names one, or a line before its progress bar.
+    /// The position within the epoch, if that is what the trainer prints; `step` is then the step of the run.
+    #[cfg_attr(feature = "wasmtime", component(name = "epoch-step"))]
+    pub epoch_step: Option<u64>,
+    /// The epoch, if the line names one, or a line before that announces it.
     pub epoch: Option<f64>,
-    /// Names and values as printed, integers and floats. Spaces in names become `_`; units never scale a value.
+    /// Names and values as printed, integers and floats. Spaces in names become `_`. A suffix such as `K` or `M`
+    /// multiplies its value; other units do not.
     pub metrics: Vec<Field>,
 }
 
@@ -64,4 +68,21 @@ pub enum Event {
     /// An error.
     #[cfg_attr(feature = "wasmtime", component(name = "error"))]
     Error(Traceback),
+}
+
+/// What was read in one line, and why.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(record))]
+pub struct LineReading {
+    /// The number of the line in its stream, from 1. A line that overwrites another counts too.
+    pub line: u64,
+    /// The beginning of the line, at most 400 bytes, without escape sequences.
+    pub text: String,
+    /// What read the line: `record`, `pairs`, `bar`, `table`, `block`, `counted row`, `traceback`, or `pattern`. Empty
+    /// if nothing did.
+    pub recognizer: String,
+    /// Why the line was read so, or why nothing was read in it.
+    pub reason: String,
+    /// The events that the line completed.
+    pub events: Vec<Event>,
 }

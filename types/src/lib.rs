@@ -27,13 +27,13 @@ mod value;
 mod verification;
 
 pub use config::{Durability, FieldMut, LoggingConfig, LoggingField, Violation};
-pub use console::{Event, MetricsLine, Output, Traceback};
+pub use console::{Event, LineReading, MetricsLine, Output, Traceback};
 pub use error::{Error, Result};
 pub use errors::{ErrorEntry, ErrorReport, TypeCount};
 pub use level::{Level, UnknownLevel};
 pub use metrics::{
     Column, Damage, DamagedLine, Kind, NamedStatistics, Omitted, Options, Purpose, Query, Row,
-    RunInfo, Series, Statistics,
+    RunInfo, Series, Statistics, StepOrigin,
 };
 pub use performance::{
     Finished, GpuDevice, GpuInventory, GpuPeak, MemorySample, Peaks, SystemMemory, Timing,

@@ -190,8 +190,22 @@ pub struct Row {
     /// True if the trainer did not print the step.
     #[cfg_attr(feature = "wasmtime", component(name = "step-inferred"))]
     pub step_inferred: bool,
+    /// The position within the epoch, if that is what the trainer printed.
+    #[cfg_attr(feature = "wasmtime", component(name = "epoch-step"))]
+    pub epoch_step: Option<u64>,
     /// The metrics, in the order of the line. NaN and the infinities are themselves again.
     pub values: Vec<crate::Field>,
+}
+
+/// Where a step comes from that no caller passed: the output of a trainer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(record))]
+pub struct StepOrigin {
+    /// The trainer did not print the step.
+    pub inferred: bool,
+    /// The position within the epoch, if that is what the trainer printed.
+    #[cfg_attr(feature = "wasmtime", component(name = "epoch-step"))]
+    pub epoch_step: Option<u64>,
 }
 
 impl Row {

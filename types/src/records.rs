@@ -68,6 +68,9 @@ pub struct GivenRecord {
     /// The trainer did not print the step.
     #[cfg_attr(feature = "wasmtime", component(name = "step-inferred"))]
     pub step_inferred: bool,
+    /// The position within the epoch that the trainer printed.
+    #[cfg_attr(feature = "wasmtime", component(name = "epoch-step"))]
+    pub epoch_step: Option<u64>,
     /// The logger of a message.
     pub logger: Option<String>,
 }

@@ -1,9 +1,9 @@
 use std::cell::RefCell;
 
 use model_foundry_guest::config;
-use model_foundry_guest::console::Parser;
+use model_foundry_guest::console::{Parser, Patterns};
 use model_foundry_guest::transcript::Transcript;
-use model_foundry_types::{Error, Event, Output};
+use model_foundry_types::{Error, Event, LineReading, Output};
 
 use crate::bindings::exports::model_foundry::logging::console as exported;
 use crate::{Component, Host};
@@ -16,8 +16,13 @@ impl exported::Guest for Component {
 pub(crate) struct OutputParser(RefCell<Parser>);
 
 impl exported::GuestOutputParser for OutputParser {
-    fn new(last_step: Option<u64>) -> Self {
-        Self(RefCell::new(Parser::new(last_step)))
+    fn open(last_step: Option<u64>, patterns: String) -> Result<exported::OutputParser, Error> {
+        let parser = Parser::with_patterns(last_step, Patterns::from_json(&patterns)?);
+        Ok(exported::OutputParser::new(Self(RefCell::new(parser))))
+    }
+
+    fn explain(&self, output: Output, bytes: Vec<u8>) -> Vec<LineReading> {
+        self.0.borrow_mut().explain(output, &bytes)
     }
 
     fn feed(&self, output: Output, bytes: Vec<u8>) -> Vec<Event> {

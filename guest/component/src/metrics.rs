@@ -4,7 +4,7 @@ use std::rc::Rc;
 use model_foundry_guest::metrics;
 use model_foundry_types::{
     Damage, Error, Field, NamedStatistics, Omitted, Options, Purpose, Query, Row, Series,
-    Statistics,
+    Statistics, StepOrigin,
 };
 
 use crate::bindings::exports::model_foundry::logging::metrics as exported;
@@ -28,9 +28,9 @@ impl exported::GuestMetricsLogger for MetricsLogger {
         step: u64,
         epoch: Option<f64>,
         metrics: Vec<Field>,
-        step_inferred: bool,
+        origin: StepOrigin,
     ) -> Result<(), Error> {
-        self.0.borrow_mut().log_step(step, epoch, &metrics, step_inferred)
+        self.0.borrow_mut().log_step(step, epoch, &metrics, origin)
     }
 
     fn log_epoch_summary(&self, epoch: f64, summary: Vec<Field>) -> Result<(), Error> {

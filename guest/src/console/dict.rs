@@ -3,9 +3,10 @@
 
 use std::borrow::Cow;
 
-use super::found::RecordMatch;
 use super::names::{self, MAX_NAME, Role};
 use super::numbers;
+use super::observation::Metrics;
+use super::tokens;
 use crate::value::Value;
 
 /// How deep a record of metrics may nest. The reader is recursive.
@@ -13,6 +14,9 @@ const MAX_DEPTH: u32 = 32;
 
 /// The longest string that can be a number, in bytes.
 const MAX_NUMBER: usize = 40;
+
+/// The most elements of a list of numbers that becomes metrics.
+const MAX_LIST: usize = 16;
 
 /// Keys whose objects contain the metrics, and do not become part of their names.
 const ENVELOPES: [&str; 8] =
@@ -24,9 +28,13 @@ const MESSAGES: [&str; 4] = ["message", "msg", "event", "text"];
 /// A parsed record.
 #[derive(Default)]
 pub(super) struct Record {
-    /// The step, the epoch and every other number.
-    pub(super) found: RecordMatch,
-    step_rank: u8,
+    /// The step, with the rank of its name.
+    pub(super) step: Option<(u8, u64)>,
+    pub(super) epoch: Option<f64>,
+    /// Every other number.
+    pub(super) metrics: Metrics,
+    /// Counts whose words also mean other things: metrics, unless one of them is the step.
+    others: Vec<(String, Value)>,
     /// Whether the record has a log message.
     has_message: bool,
     /// Whether the record has text that is not a number.
@@ -34,34 +42,46 @@ pub(super) struct Record {
 }
 
 impl Record {
+    fn take_step(&mut self, rank: u8, step: u64) {
+        if self.step.is_none_or(|(taken, _)| rank > taken) {
+            self.step = Some((rank, step));
+        }
+    }
+
     /// Whether the record is about training, and not another log record or a configuration.
     pub(super) fn is_metrics(&self) -> bool {
-        let metrics = &self.found.metrics;
-        let any = |test: fn(&str) -> bool| metrics.iter().any(|field| test(&field.name));
+        let metrics = &self.metrics;
         if metrics.iter().all(|field| names::is_bookkeeping(&field.name)) {
             return false;
         }
-        let has_metric = any(names::is_metric);
-        let marked = self.found.step.is_some() || self.found.epoch.is_some();
+        let has_metric = metrics.any(names::is_metric);
+        let has_step = self.step.is_some_and(|(rank, _)| rank >= names::SURE || has_metric);
+        let marked = has_step || self.epoch.is_some();
         if !has_metric && (!marked || self.has_message) {
             return false;
         }
         // A configuration has a learning rate, often epochs, sometimes the weight of a loss.
         let settings = metrics.iter().filter(|field| names::is_setting(&field.name)).count();
-        let outcome = any(names::is_outcome);
+        let outcome = metrics.any(|name| names::is_outcome(name) && !names::is_setting(name));
         let is_configuration = settings > 0 && (!outcome || settings > 1 && !marked)
-            || self.has_text && !outcome && !marked;
-        self.found.step.is_some() || !is_configuration
+            || self.has_text && !outcome && !has_step
+            || self.has_text && !has_metric && !has_step;
+        !is_configuration || has_step && settings == 0
     }
 }
 
-/// Reads all of `text` as a record; it must begin with a brace.
-pub(super) fn read(text: &str) -> Option<Record> {
+/// Reads the record at the start of the text, which must begin with a brace; returns the rest too.
+pub(super) fn read_first(text: &str) -> Option<(Record, &str)> {
     let mut reader =
         Reader { rest: text, path: String::new(), mute: 0, depth: 0, record: Record::default() };
     reader.dict()?;
-    reader.spaces();
-    reader.rest.is_empty().then_some(reader.record)
+    let mut record = reader.record;
+    for (name, value) in std::mem::take(&mut record.others) {
+        if record.step.map(|(_, step)| step) != numbers::as_step(&value) {
+            record.metrics.add(&name, value);
+        }
+    }
+    Some((record, reader.rest))
 }
 
 struct Reader<'a> {
@@ -77,7 +97,12 @@ struct Reader<'a> {
 /// A value, as far as its key needs to know.
 enum Read<'a> {
     Number(Value),
-    Text { text: Cow<'a, str>, single: bool },
+    Text {
+        text: Cow<'a, str>,
+        single: bool,
+    },
+    /// A list of numbers and nothing else.
+    List(Vec<Value>),
     Other,
 }
 
@@ -184,26 +209,40 @@ impl<'a> Reader<'a> {
                 // them as JSON strings. Any other JSON string that looks like a number may be a version.
                 let is_number = text.len() <= MAX_NUMBER
                     && (single || role != Role::Other || names::is_metric(&self.path));
+                if let Role::Step(rank) = role
+                    && let Some(ratio) = tokens::ratio(&text)
+                {
+                    // `'global_step/max_steps': '12/94'`
+                    return self.record.take_step(rank, ratio.done);
+                }
                 match numbers::exact(&text) {
                     Some(value) if is_number => value,
                     _ => return self.record.has_text = true,
                 }
+            }
+            Read::List(values) => {
+                if role == Role::Other {
+                    for (index, value) in values.into_iter().enumerate() {
+                        self.record.metrics.add(&format!("{}_{index}", self.path), value);
+                    }
+                }
+                return;
             }
             Read::Other => return,
         };
         let record = &mut self.record;
         match role {
             Role::Step(rank) => {
-                if let Some(step) = numbers::as_step(&value)
-                    && rank > record.step_rank
-                {
-                    record.step_rank = rank;
-                    record.found.step = Some(step);
+                if let Some(step) = numbers::as_step(&value) {
+                    record.take_step(rank, step);
+                }
+                if rank < names::SURE && record.others.len() < MAX_LIST {
+                    record.others.push((self.path.clone(), value));
                 }
             }
-            Role::Epoch => record.found.epoch = numbers::as_epoch(&value).or(record.found.epoch),
+            Role::Epoch => record.epoch = numbers::as_epoch(&value).or(record.epoch),
             Role::Other => {
-                record.found.add(&self.path, value);
+                record.metrics.add(&self.path, value);
             }
         }
     }
@@ -214,7 +253,20 @@ impl<'a> Reader<'a> {
             '[' | '(' => {
                 let close = if self.rest.starts_with('[') { ']' } else { ')' };
                 self.rest = &self.rest[1..];
-                self.muted(|reader| reader.sequence(close, |reader| reader.value().map(drop)))?;
+                let mut values = Vec::new();
+                let mut others = 0_usize;
+                self.muted(|reader| {
+                    reader.sequence(close, |reader| {
+                        match reader.value()? {
+                            Read::Number(value) if values.len() < MAX_LIST => values.push(value),
+                            _ => others += 1,
+                        }
+                        Some(())
+                    })
+                })?;
+                if others == 0 && !values.is_empty() {
+                    return Some(Read::List(values));
+                }
             }
             '"' => return self.string('"'),
             '\'' => return self.string('\''),
@@ -256,13 +308,7 @@ impl<'a> Reader<'a> {
                 Some(())
             })
         })?;
-        let class = word.rsplit('.').next().unwrap_or(word);
-        let is_scalar = positional == 1
-            && (matches!(class, "tensor" | "array" | "Array" | "Decimal")
-                || class.starts_with("float")
-                || class.starts_with("int")
-                || class.starts_with("uint")
-                || class.starts_with("bfloat"));
+        let is_scalar = positional == 1 && names::is_number_class(word);
         Some(first.filter(|_| is_scalar).map_or(Read::Other, Read::Number))
     }
 

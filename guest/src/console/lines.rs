@@ -147,3 +147,32 @@ fn after_escape(rest: &str) -> &str {
     };
     &rest[end..]
 }
+
+/// The longest excerpt of a line, in bytes.
+const MAX_EXCERPT: usize = 400;
+
+/// The beginning of a line, for an explanation.
+pub(super) fn excerpt(bytes: &[u8]) -> String {
+    let text = clean(&bytes[..bytes.len().min(4 * MAX_EXCERPT)]).into_owned();
+    let end = text.floor_char_boundary(MAX_EXCERPT);
+    text[..end].to_owned()
+}
+
+/// The text with the punctuation of ASCII instead of that of full width, which Chinese and Japanese scripts print.
+pub(super) fn half_width(text: &str) -> Cow<'_, str> {
+    // All of it is U+FF01 to U+FF5E: three bytes, the first of which is 0xEF.
+    if memchr::memchr(0xef, text.as_bytes()).is_none() {
+        return Cow::Borrowed(text);
+    }
+    let mut half = String::with_capacity(text.len());
+    for c in text.chars() {
+        half.push(match c {
+            '\u{ff01}'..='\u{ff5e}' => {
+                char::from_u32(u32::from(c) - 0xfee0).filter(|c| !c.is_ascii_control()).unwrap_or(c)
+            }
+            '\u{3000}' => ' ',
+            c => c,
+        });
+    }
+    Cow::Owned(half)
+}

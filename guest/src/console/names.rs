@@ -8,7 +8,7 @@ pub(super) const MAX_NAME: usize = 128;
 /// What a name means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Role {
-    /// A step, with a priority: of several steps in a line, the one with the highest priority counts.
+    /// A step, with a rank: of several steps in a line, the one with the highest rank counts.
     Step(u8),
     /// An epoch.
     Epoch,
@@ -16,24 +16,55 @@ pub(super) enum Role {
     Other,
 }
 
+/// The rank of steps of the whole run.
+pub(super) const RUN: u8 = 5;
+
+/// The rank of what trainers call a step.
+pub(super) const STEP: u8 = 4;
+
+/// Steps of a lower rank are words that also mean other things. They count only beside a training result.
+pub(super) const SURE: u8 = 3;
+
 /// What a key of a record means. Some libraries add a prefix, as in `train/global_step`; but `ms/step` is a
 /// rate.
 pub(super) fn key_role(key: &str) -> Role {
     let last = match key.rsplit_once('/') {
         Some((prefix, last))
-            if contains_word(prefix, &["train", "trainer", "training", "global"]) =>
+            if contains_word(prefix, &["train", "trainer", "training", "global", "timers"]) =>
         {
             last
         }
+        // The composite key of ms-swift.
+        Some(("global_step", "max_steps")) => return Role::Step(RUN),
         Some(_) => return Role::Other,
         None => key,
     };
-    match last.to_ascii_lowercase().as_str() {
-        "global_step" | "global step" | "globalstep" => Role::Step(4),
-        "step" | "_step" | "num_updates" | "current_step" | "current_steps" | "train_step"
-        | "training_step" => Role::Step(3),
-        "iteration" | "iter" | "it" | "global_iter" | "iteration_number" => Role::Step(2),
-        "epoch" | "current_epoch" => Role::Epoch,
+    role_of_word(last)
+}
+
+fn role_of_word(word: &str) -> Role {
+    // Nearly all names are longer than these, or begin with another letter.
+    if word.len() > 24 {
+        return Role::Other;
+    }
+    match word.to_lowercase().as_str() {
+        "global_step" | "global step" | "globalstep" | "global_steps" | "num_updates"
+        | "trainer_step" => Role::Step(RUN),
+        "step" | "_step" | "current_step" | "current_steps" | "train_step" | "training_step" => {
+            Role::Step(STEP)
+        }
+        "iteration" | "iter" | "it" | "itr" | "n_iter" | "global_iter" | "iteration_number"
+        | "training_iteration" | "up" | "num_timesteps" | "total_timesteps" | "训练次数"
+        | "步数" | "步" | "迭代" | "迭代次数" | "ステップ" | "shag" | "шаг" | "paso"
+        | "schritt" | "étape" => Role::Step(SURE),
+        "steps" | "iters" | "iterations" | "update" | "updates" | "timesteps" | "timestep" => {
+            Role::Step(2)
+        }
+        "batch" | "minibatch" | "episode" | "episodes" | "tick" | "round" | "generation" => {
+            Role::Step(1)
+        }
+        "epoch" | "current_epoch" | "epochs" | "epoch_num" | "epch" | "轮次" | "轮" | "époque"
+        | "epoca" | "época" | "эпоха" | "epoche" | "エポック" => Role::Epoch,
         _ => Role::Other,
     }
 }
@@ -44,30 +75,132 @@ pub(super) fn text_role(name: &str) -> Role {
     let name = name.split('(').next().unwrap_or(name).trim_end();
     let mut words = name.rsplit(char::is_whitespace).filter(|word| !word.is_empty());
     let last = words.next().unwrap_or("");
-    let role = key_role(last);
-    // `per iteration` and `max step` are measurements or bounds, not counts.
-    let measures = words.next().is_some_and(|before| {
+    let role = match last.strip_suffix('.') {
+        // Marian abbreviates: `Ep. 1 : Up. 82000`.
+        Some("Ep" | "ep") => Role::Epoch,
+        Some(word) => role_of_word(word),
+        None => key_role(last),
+    };
+    if role == Role::Other {
+        return role;
+    }
+    let before = words.next();
+    if before.is_some_and(|before| before.eq_ignore_ascii_case("global")) {
+        return if matches!(role, Role::Step(_)) { Role::Step(RUN) } else { role };
+    }
+    // `number of skipped iterations`: how many there were of a kind.
+    let allowed = ["train", "training", "current", "completed", "finished", "after", "at", "done"];
+    if matches!(role, Role::Step(2))
+        && before.is_some_and(|before| !contains_word(before, &allowed))
+    {
+        return Role::Other;
+    }
+    // `per iteration`, `max step` and `fps step` are measurements or bounds, not counts.
+    let measures = before.is_some_and(|before| {
         contains_word(
             before,
-            &["per", "max", "total", "warmup", "best", "every", "last", "each", "num", "of"],
-        )
+            &[
+                "per",
+                "max",
+                "total",
+                "warmup",
+                "best",
+                "every",
+                "last",
+                "each",
+                "num",
+                "of",
+                "fps",
+                "time",
+                "samples",
+                "tokens",
+                "optimizer",
+                "mean",
+                "avg",
+                "average",
+                "decay",
+                "from",
+                "save",
+                "eval_every",
+                "next",
+                "number",
+                "init",
+                "start",
+                "end",
+                "until",
+                "-",
+            ],
+        ) && !(matches!(role, Role::Epoch) && contains_word(before, &["of", "end"]))
     });
-    if last == "it" || measures { Role::Other } else { role }
+    if measures { Role::Other } else { role }
 }
 
-fn contains_word(word: &str, list: &[&str]) -> bool {
+/// A word with its number: `step10`, `step_10`, `Step-10`, `Epoch1`, `1epoch`. Returns the word and where the number
+/// begins.
+pub(super) fn counted_word(chunk: &str) -> Option<(&str, usize)> {
+    let letters = chunk.bytes().take_while(u8::is_ascii_alphabetic).count();
+    let word = &chunk[..letters];
+    if !contains_word(word, &["step", "epoch", "iter", "iteration", "batch"]) {
+        return None;
+    }
+    let at =
+        letters + usize::from(matches!(chunk.as_bytes().get(letters), Some(b'_' | b'-' | b'#')));
+    let digits = chunk[at..].bytes().take_while(u8::is_ascii_digit).count();
+    let ends = chunk[at + digits..].bytes().all(|byte| matches!(byte, b':' | b'.' | b'/'))
+        || chunk[at + digits..].starts_with('/');
+    (digits > 0 && ends).then_some((word, at))
+}
+
+pub(super) fn contains_word(word: &str, list: &[&str]) -> bool {
     list.iter().any(|entry| word.eq_ignore_ascii_case(entry))
 }
 
 /// A word that begins or ends with one of these makes a name a metric: `eval_loss`, `nll_loss`, `losses`.
-const METRIC_PARTS: [&str; 6] =
-    ["loss", "accuracy", "perplexity", "reward", "throughput", "runtime"];
+const METRIC_PARTS: &[&str] = &[
+    "loss",
+    "losses",
+    "accuracy",
+    "perplexity",
+    "reward",
+    "rewards",
+    "throughput",
+    "runtime",
+    "precision",
+    "recall",
+    "fid",
+    "损失",
+    "正确率",
+    "准确率",
+    "精度",
+    "perte",
+    "verlust",
+    "perdida",
+    "pérdida",
+    "ошибка",
+    "損失",
+];
 
 /// Each of these words, without trailing digits, makes a name a metric: `acc1`, `top5`, `f1`.
 const METRIC_WORDS: &[&str] = &[
     "acc",
+    "accu",
+    "error",
     "ppl",
     "lr",
+    "cost",
+    "rew",
+    "return",
+    "returns",
+    "l",
+    "ce",
+    "bce",
+    "hmean",
+    "xent",
+    "kimg",
+    "ap",
+    "ar",
+    "logloss",
+    "norm",
     "f",
     "bleu",
     "rouge",
@@ -128,7 +261,7 @@ pub(super) fn is_metric(name: &str) -> bool {
         let found = METRIC_PARTS.iter().any(|part| starts_or_ends(word, part))
             || METRIC_WORDS.iter().any(|entry| {
                 // These mean a metric only with a digit: `f1`, `r2` and `top5`.
-                let needs_digit = matches!(*entry, "f" | "r" | "top");
+                let needs_digit = matches!(*entry, "f" | "r" | "l" | "top");
                 stem.eq_ignore_ascii_case(entry) && (!needs_digit || stem.len() < word.len())
             })
             || METRIC_PAIRS.iter().any(|(first, second)| {
@@ -143,7 +276,10 @@ pub(super) fn is_metric(name: &str) -> bool {
 /// rate.
 pub(super) fn is_outcome(name: &str) -> bool {
     is_metric(name)
-        && !matches!(name.to_ascii_lowercase().as_str(), "lr" | "learning_rate" | "learning rate")
+        && !matches!(
+            name.to_ascii_lowercase().as_str(),
+            "lr" | "learning_rate" | "learning rate" | "base_lr" | "current learning rate" | "lr0"
+        )
 }
 
 /// Whether a name is typical of a configuration. A line of settings often has a learning rate, but is not
@@ -188,9 +324,23 @@ pub(super) fn is_setting(name: &str) -> bool {
         "gradient_accumulation_steps",
         "beta1",
         "beta2",
+        "weight decay",
+        "wd",
+        "hidden",
+        "layers",
+        "imgsz",
+        "base_lr",
+        "step_size",
+        "label_smoothing",
+        "milestones",
+        "patience",
+        "stride",
+        "workers",
+        "bsz_per_gpu",
     ];
+    const ENDS: &[&str] = &["_weight", "_coef", "_coeff", "_lambda", "_ratio_cfg", "_alpha"];
     let name = name.rsplit('/').next().unwrap_or(name);
-    contains_word(name, SETTINGS)
+    contains_word(name, SETTINGS) || ENDS.iter().any(|end| name.ends_with(end))
 }
 
 /// Whether a name is common in log records of any kind, such as a timestamp.
@@ -223,29 +373,30 @@ pub(super) fn is_bookkeeping(name: &str) -> bool {
 /// Whether a name's last word is common before a number in logs, but is not a measurement.
 pub(super) fn is_ignored(name: &str) -> bool {
     let last = name.rsplit(char::is_whitespace).next().unwrap_or(name);
-    contains_word(
-        last,
-        &[
-            "v_num",
-            "eta",
-            "rank",
-            "local_rank",
-            "pid",
-            "port",
-            "localhost",
-            "worker",
-            "node",
-            "line",
-            "cuda",
-            "cpu",
-            "gpu",
-            "xpu",
-            "npu",
-            "mps",
-            "version",
-            "dataloader",
-        ],
-    )
+    is_level(last)
+        || contains_word(
+            last,
+            &[
+                "v_num",
+                "eta",
+                "rank",
+                "local_rank",
+                "pid",
+                "port",
+                "localhost",
+                "worker",
+                "node",
+                "line",
+                "cuda",
+                "cpu",
+                "gpu",
+                "xpu",
+                "npu",
+                "mps",
+                "version",
+                "dataloader",
+            ],
+        )
 }
 
 /// Whether a word is one that connects a sentence: numbers next to it are prose.
@@ -261,18 +412,106 @@ pub(super) fn is_prose(word: &str) -> bool {
     )
 }
 
+/// Whether a call of this name wraps one number, as printed by PyTorch, NumPy, JAX and the `decimal` module.
+pub(super) fn is_number_class(call: &str) -> bool {
+    let class = call.rsplit('.').next().unwrap_or(call);
+    matches!(class, "tensor" | "array" | "Array" | "Decimal" | "Tensor")
+        || ["float", "int", "uint", "bfloat"].iter().any(|prefix| class.starts_with(prefix))
+}
+
+/// Whether a word begins a line of settings, such as `Config:` or `Args:`.
+pub(super) fn heads_settings(word: &str) -> bool {
+    let word = word.trim_matches(|c: char| !c.is_alphanumeric());
+    contains_word(
+        word,
+        &[
+            "config",
+            "configs",
+            "configuration",
+            "args",
+            "arguments",
+            "params",
+            "parameters",
+            "hyperparameters",
+            "hyperparams",
+            "hparams",
+            "settings",
+            "setting",
+            "options",
+            "namespace",
+            "kwargs",
+            "optimizer",
+            "scheduler",
+            "lr_schedule",
+            "lr_scheduler",
+            "schedule",
+            "flags",
+            "defaults",
+            "setup",
+            "using",
+        ],
+    )
+}
+
+/// Whether a word is the level of a log record.
+pub(super) fn is_level(word: &str) -> bool {
+    matches!(
+        word.trim_matches(|c: char| !c.is_alphanumeric()),
+        "DEBUG" | "INFO" | "WARNING" | "WARN" | "ERROR" | "CRITICAL" | "SUCCESS" | "I"
+    )
+}
+
+/// Whether a name stands for an epoch and a step: `epoch/iter`.
+pub(super) fn is_epoch_and_step(name: &str) -> bool {
+    name.split_once('/').is_some_and(|(epoch, step)| {
+        role_of_word(epoch) == Role::Epoch && matches!(role_of_word(step), Role::Step(_))
+    })
+}
+
+/// Whether a word beside a count says no more than that something is reported.
+pub(super) fn is_filler(word: &str) -> bool {
+    contains_word(
+        word.trim_matches(|c: char| !c.is_alphanumeric()),
+        &[
+            "global",
+            "done",
+            "results",
+            "result",
+            "set",
+            "metrics",
+            "metric",
+            "info",
+            "completed",
+            "learning",
+            "stats",
+            "log",
+            "logs",
+            "current",
+            "summary",
+            "avg",
+            "average",
+            "mean",
+            "rank",
+            "report",
+            "net",
+            "output",
+            "performance",
+            "cur",
+        ],
+    )
+}
+
 /// Whether a word after a number is a unit: `12.3 GB`, `1000 tokens/s`.
 pub(super) fn is_unit(word: &str) -> bool {
-    word.contains("/s")
-        || contains_word(
-            word,
-            &[
-                "%", "s", "sec", "secs", "seconds", "ms", "us", "µs", "ns", "min", "mins",
-                "minutes", "h", "hours", "B", "KB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB",
-                "it", "samples", "tokens", "TFLOPs", "TFLOP/s", "GFLOPs", "Hz", "MHz", "W", "C",
-                "dB", "ppl", "bits",
-            ],
-        )
+    const UNITS: &[&str] = &[
+        "%", "s", "sec", "secs", "second", "seconds", "Seconds", "ms", "us", "µs", "μs", "ns", "m",
+        "min", "mins", "minute", "minutes", "h", "hr", "hrs", "hour", "hours", "d", "day", "days",
+        "B", "b", "KB", "kB", "MB", "GB", "TB", "Mb", "Gb", "mb", "gb", "KiB", "MiB", "GiB", "TiB",
+        "Ki", "Mi", "Gi", "bytes", "it", "samples", "tokens", "frames", "images", "steps",
+        "TFLOPs", "TFLOPS", "TFLOP", "GFLOPs", "GFLOPS", "MFLOPs", "FLOPs", "Hz", "kHz", "MHz",
+        "GHz", "W", "kW", "kWh", "Wh", "C", "°C", "dB", "bits", "nats", "px", "deg", "rad",
+    ];
+    word.contains("/s") || UNITS.contains(&word)
 }
 
 fn starts_or_ends(word: &str, part: &str) -> bool {
@@ -305,11 +544,11 @@ pub(super) fn field_name(printed: &str) -> Cow<'_, str> {
     }
     let mut name = String::with_capacity(trimmed.len());
     for c in trimmed.chars() {
-        if c.is_whitespace() || c == '(' {
+        if c.is_whitespace() || matches!(c, '(' | '\'' | '"' | '`') {
             if !name.ends_with('_') {
                 name.push('_');
             }
-        } else if !matches!(c, ')' | '[' | ']' | '{' | '}' | '"' | '\'' | '`' | '*') {
+        } else if !matches!(c, ')' | '[' | ']' | '{' | '}' | '*') {
             name.push(c);
         }
     }

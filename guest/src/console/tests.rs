@@ -7,7 +7,9 @@ use crate::value::Value;
 mod frameworks;
 mod hostile;
 mod never;
+mod recognizers;
 mod tracebacks;
+mod trainers;
 
 /// All events of a text on standard output.
 fn events(text: &str) -> Vec<Event> {
@@ -21,7 +23,8 @@ fn events_after(last_step: Option<u64>, text: &str) -> Vec<Event> {
     events
 }
 
-/// Each event as one line: `step 10 epoch 1 loss=2.5 lr=0.1`, with `~` before an inferred step.
+/// Each event as one line: `step 210 (10) epoch 2 loss=2.5 lr=0.1`, with `~` before an inferred step and the position
+/// within the epoch in parentheses.
 fn shown(events: &[Event]) -> Vec<String> {
     events.iter().map(show).collect()
 }
@@ -31,6 +34,9 @@ fn show(event: &Event) -> String {
         Event::Metrics(line) => {
             let mark = if line.step_inferred { "~" } else { "" };
             let mut text = format!("step {mark}{}", line.step);
+            if let Some(step) = line.epoch_step {
+                text += &format!(" ({step})");
+            }
             if let Some(epoch) = line.epoch {
                 text += &format!(" epoch {epoch}");
             }

@@ -28,6 +28,8 @@ pub struct Entry<'a> {
     pub key: EntryKey,
     /// Whether the step was inferred: the trainer did not print it.
     pub step_inferred: bool,
+    /// The position within the epoch that the trainer printed.
+    pub epoch_step: Option<u64>,
     metrics: &'a str,
     non_finite: Option<&'a str>,
 }
@@ -61,6 +63,7 @@ impl<'a> Entry<'a> {
                         text.parse().map_err(|_| "the attempt must be a positive integer")?;
                 }
                 ("step_inferred", Token::Boolean(inferred)) => entry.step_inferred = inferred,
+                ("epoch_step", Token::Number(text)) => entry.epoch_step = text.parse().ok(),
                 ("metrics", Token::Object(text)) => metrics = Some(text),
                 ("summary", Token::Object(text)) => summary = Some(text),
                 ("non_finite", Token::Object(text)) => entry.non_finite = Some(text),
@@ -136,6 +139,7 @@ impl<'a> Entry<'a> {
             epoch: self.epoch,
             attempt: self.attempt,
             step_inferred: self.step_inferred,
+            epoch_step: self.epoch_step,
             values,
         })
     }

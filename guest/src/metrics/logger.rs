@@ -12,7 +12,7 @@ use crate::statistics::Statistics;
 use crate::structured::LARGEST_RECORD;
 use crate::value::{Field, ValueRef, each, last_of_each};
 use crate::{Error, Result, config, records};
-use model_foundry_types::{Column, Options, ParsedRecord};
+use model_foundry_types::{Column, Options, ParsedRecord, StepOrigin};
 
 /// How many sets of columns a logger remembers.
 const MOST_COLUMN_SETS: usize = 1024;
@@ -190,10 +190,10 @@ impl<I: Imports> MetricsLogger<I> {
         step: u64,
         epoch: Option<f64>,
         metrics: &[Field],
-        step_inferred: bool,
+        origin: StepOrigin,
     ) -> Result<()> {
         let time = self.imports.now();
-        let head = RowHead { time, step: Some(step), epoch, attempt: self.attempt, step_inferred };
+        let head = RowHead { time, step: Some(step), epoch, attempt: self.attempt, origin };
         self.write_fields(&head, metrics)?;
         let mut uncounted_name = None;
         for (name, value) in last_of_each(each(metrics)) {
@@ -234,7 +234,7 @@ impl<I: Imports> MetricsLogger<I> {
             step: None,
             epoch: Some(epoch),
             attempt: self.attempt,
-            step_inferred: false,
+            origin: StepOrigin::default(),
         };
         self.write_fields(&head, summary)?;
         for (name, value) in last_of_each(each(summary)) {
@@ -265,7 +265,9 @@ impl<I: Imports> MetricsLogger<I> {
             self.attempt = given.attempt.unwrap_or(own);
             let logged = match given.record {
                 ParsedRecord::Step(record) => {
-                    self.log_step(record.step, record.epoch, &record.metrics, given.step_inferred)
+                    let origin =
+                        StepOrigin { inferred: given.step_inferred, epoch_step: given.epoch_step };
+                    self.log_step(record.step, record.epoch, &record.metrics, origin)
                 }
                 ParsedRecord::Summary(record) => {
                     self.log_epoch_summary(record.epoch, &record.summary)
@@ -434,7 +436,8 @@ impl<I: Imports> MetricsLogger<I> {
             )));
         }
         let (epoch, attempt) = (Some(epoch), self.attempt);
-        let head = RowHead { time, step: Some(step), epoch, attempt, step_inferred: false };
+        let head =
+            RowHead { time, step: Some(step), epoch, attempt, origin: StepOrigin::default() };
         let copied = self.copies.any();
         MetricSink::<I>::begin_row(&mut self.jsonl, &head);
         if copied {

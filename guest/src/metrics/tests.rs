@@ -1,3 +1,4 @@
+use model_foundry_types::StepOrigin;
 use proptest::prelude::*;
 
 use super::*;
@@ -12,7 +13,7 @@ fn logger(memory: &Memory, attempt: u32) -> MetricsLogger<Memory> {
 fn log(memory: &Memory, attempt: u32, steps: impl IntoIterator<Item = (u64, f64)>) {
     let mut logger = logger(memory, attempt);
     for (step, loss) in steps {
-        logger.log_step(step, None, &[Field::new("loss", loss)], false).unwrap();
+        logger.log_step(step, None, &[Field::new("loss", loss)], StepOrigin::default()).unwrap();
     }
 }
 
@@ -59,9 +60,9 @@ fn a_resumed_logger_forgets_what_it_goes_over_again() {
     log(&memory, 1, (0..10).map(|step| (step, 1.0)));
     let mut second = logger(&memory, 2);
     assert_eq!(second.statistics("loss").unwrap().count, 10);
-    second.log_step(12, None, &[Field::new("loss", 4.0)], false).unwrap();
+    second.log_step(12, None, &[Field::new("loss", 4.0)], StepOrigin::default()).unwrap();
     assert_eq!(second.statistics("loss").unwrap().count, 11);
-    second.log_step(5, None, &[Field::new("loss", 7.0)], false).unwrap();
+    second.log_step(5, None, &[Field::new("loss", 7.0)], StepOrigin::default()).unwrap();
     let statistics = second.statistics("loss").unwrap();
     assert_eq!((statistics.count, statistics.max), (11, 7.0));
     // Opened again, as after a trap, it reads the same back.
@@ -138,7 +139,7 @@ fn closing_reads_the_file_once() {
     let memory = Memory::default();
     let mut logger = logger(&memory, 1);
     for step in 0..1_000 {
-        logger.log_step(step, None, &[Field::new("loss", 1.0)], false).unwrap();
+        logger.log_step(step, None, &[Field::new("loss", 1.0)], StepOrigin::default()).unwrap();
     }
     let before = memory.bytes_read();
     logger.close(0).unwrap();
@@ -280,8 +281,8 @@ fn names_beyond_the_bound_are_kept_and_told() {
     let mut logger = logger(&memory, 1);
     let name = |number: usize| Field::new(format!("m{number}"), 1);
     let many: Vec<_> = (0..MOST_METRICS).map(name).collect();
-    logger.log_step(1, None, &many, false).unwrap();
-    let error = logger.log_step(2, None, &[name(MOST_METRICS)], false).unwrap_err();
+    logger.log_step(1, None, &many, StepOrigin::default()).unwrap();
+    let error = logger.log_step(2, None, &[name(MOST_METRICS)], StepOrigin::default()).unwrap_err();
     assert!(error.to_string().contains("8192"), "{error}");
     let last = lines(&memory, everything(false), 1 << 20).pop().unwrap();
     assert!(last.contains("\"m8192\":1"), "the record is kept");
@@ -552,7 +553,7 @@ proptest! {
             memory.change(RunFile::METRICS, OWN, |bytes| bytes.clone_from(&content));
             let mut logger = logger(&memory, attempt);
             if let Some(cut) = cut {
-                logger.log_step(cut, None, &[Field::new("loss", 0.0)], false).unwrap();
+                logger.log_step(cut, None, &[Field::new("loss", 0.0)], StepOrigin::default()).unwrap();
             }
             logger
         };

@@ -63,7 +63,8 @@ impl Jsonl {
 }
 
 impl<I: Imports> MetricSink<I> for Jsonl {
-    /// `{"timestamp":…,"step":…,"epoch":…`, `"attempt"` from the second attempt on, and `"metrics":{`.
+    /// `{"timestamp":…,"step":…,"epoch":…`, `"attempt"` from the second attempt on, where the step
+    /// comes from, and `"metrics":{`.
     fn begin_row(&mut self, head: &RowHead) {
         static TIMESTAMP: Fragment = Fragment::of("{\"timestamp\":\"");
         static STEP: Fragment = Fragment::of("\",\"step\":");
@@ -89,8 +90,12 @@ impl<I: Imports> MetricSink<I> for Jsonl {
             line.push_str(",\"attempt\":");
             json::write_integer(line, head.attempt);
         }
-        if head.step_inferred {
+        if head.origin.inferred {
             line.push_str(",\"step_inferred\":true");
+        }
+        if let Some(epoch_step) = head.origin.epoch_step {
+            line.push_str(",\"epoch_step\":");
+            json::write_integer(line, epoch_step);
         }
         match head.step {
             Some(_) => line.push_fragment(&METRICS),

@@ -6,7 +6,7 @@
 pub(crate) mod jsonl;
 mod wandb;
 
-use model_foundry_types::{LoggingConfig, Options};
+use model_foundry_types::{LoggingConfig, Options, StepOrigin};
 
 use crate::Result;
 use crate::imports::Imports;
@@ -48,8 +48,8 @@ pub(crate) struct RowHead {
     pub(crate) epoch: Option<f64>,
     /// The attempt, from 1.
     pub(crate) attempt: u32,
-    /// The trainer did not print the step.
-    pub(crate) step_inferred: bool,
+    /// Where the step comes from.
+    pub(crate) origin: StepOrigin,
 }
 
 /// A sink that is a copy for another tool, begun as the configuration asks.

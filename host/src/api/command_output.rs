@@ -1,6 +1,6 @@
 //! Supervising a command: its output in console.log, and what was found in it.
 
-use model_foundry_types::{Event, Output};
+use model_foundry_types::{Event, LineReading, Output, StepOrigin};
 use wasmtime::component::ResourceAny;
 
 use crate::Result;
@@ -16,6 +16,7 @@ use crate::services::files::Files;
 pub struct OutputParser {
     sandbox: Sandbox,
     parser: ResourceAny,
+    patterns: String,
 }
 
 impl std::fmt::Debug for OutputParser {
@@ -31,10 +32,39 @@ impl OutputParser {
     ///
     /// [`Error::Component`](crate::Error::Component) if the component cannot be started.
     pub fn new(last_step: Option<u64>) -> Result<Self> {
+        Self::with_patterns(last_step, "")
+    }
+
+    /// A parser that tries patterns before its recognizers. `patterns` is JSON:
+    /// `{"patterns": ["it (?<step>\d+) ce=(?<loss>\S+)"], "ignore": [], "step_from": ""}`, where every key may be
+    /// missing. A pattern is a regular expression in the syntax of the `regex` crate, with groups named `step`, `epoch`,
+    /// `phase` and after metrics. Lines that one of `ignore` matches are not read. `step_from` names the metric that is
+    /// the step.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`](crate::Error::Invalid) with the pattern that does not compile or has no metric;
+    /// [`Error::Component`](crate::Error::Component) if the component cannot be started.
+    pub fn with_patterns(last_step: Option<u64>, patterns: &str) -> Result<Self> {
         let services = HostServices::new(Files::nowhere(), Clock::System);
         let mut sandbox = Sandbox::start(&Runtime::shared()?, services)?;
-        let parser = open(&mut sandbox, last_step)?;
-        Ok(Self { sandbox, parser })
+        let parser = open(&mut sandbox, last_step, patterns)?;
+        Ok(Self { sandbox, parser, patterns: patterns.to_owned() })
+    }
+
+    /// As [`feed`](Self::feed), but returns every line with what was read in it and why. The event of a block or of a
+    /// redrawn bar comes with the line that ends it.
+    ///
+    /// # Errors
+    ///
+    /// As [`feed`](Self::feed).
+    pub fn explain(&mut self, output: Output, bytes: &[u8]) -> Result<Vec<LineReading>> {
+        let parser = self.parser;
+        let readings = self.sandbox.call(|guest, store| {
+            let console = guest.model_foundry_logging_console();
+            console.output_parser().call_explain(store, parser, output, bytes)
+        });
+        self.or_start_over(readings)
     }
 
     /// Read bytes as the command wrote them, cut at any place.
@@ -64,19 +94,20 @@ impl OutputParser {
         self.or_start_over(events)
     }
 
-    fn or_start_over(&mut self, events: Result<Vec<Event>>) -> Result<Vec<Event>> {
-        if events.is_err() {
-            self.parser = open(&mut self.sandbox, None)?;
+    fn or_start_over<T>(&mut self, read: Result<T>) -> Result<T> {
+        if read.is_err() {
+            self.parser = open(&mut self.sandbox, None, &self.patterns)?;
         }
-        events
+        read
     }
 }
 
-fn open(sandbox: &mut Sandbox, last_step: Option<u64>) -> Result<ResourceAny> {
-    sandbox.call(|guest, store| {
+fn open(sandbox: &mut Sandbox, last_step: Option<u64>, patterns: &str) -> Result<ResourceAny> {
+    let opened = sandbox.call(|guest, store| {
         let console = guest.model_foundry_logging_console();
-        console.output_parser().call_constructor(store, last_step)
-    })
+        console.output_parser().call_open(store, last_step, patterns)
+    });
+    Ok(opened??)
 }
 
 /// For the program, which supervises a command.
@@ -113,8 +144,10 @@ impl Run {
     /// As [`MetricsLogger::log_step`](crate::MetricsLogger::log_step).
     pub fn log_event(&self, event: &Event) -> Result<()> {
         match event {
-            Event::Metrics(line) if line.step_inferred => {
-                self.metrics().log_inferred_step(line.step, line.epoch, &line.metrics)
+            Event::Metrics(line) if line.step_inferred || line.epoch_step.is_some() => {
+                let origin =
+                    StepOrigin { inferred: line.step_inferred, epoch_step: line.epoch_step };
+                self.metrics().log_step_of_output(line.step, line.epoch, &line.metrics, origin)
             }
             Event::Metrics(line) => self.metrics().log_step(line.step, line.epoch, &line.metrics),
             Event::Error(traceback) => self.errors().log(

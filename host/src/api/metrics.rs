@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use model_foundry_types::{Column, Field, Kind, NamedStatistics, Statistics};
+use model_foundry_types::{Column, Field, Kind, NamedStatistics, Statistics, StepOrigin};
 use wasmtime::Store;
 use wasmtime::component::ResourceAny;
 
@@ -74,7 +74,7 @@ impl MetricsLogger {
         {
             return log_row(&self.core, column_set, step, epoch.unwrap_or(f64::NAN), values);
         }
-        self.log(step, epoch, metrics, false)
+        self.log_step_of_output(step, epoch, metrics, StepOrigin::default())
     }
 
     /// The id of these metrics' columns; none if they cannot be columns.
@@ -100,25 +100,22 @@ impl MetricsLogger {
         Some(id)
     }
 
-    /// Log metrics whose step the trainer did not print: the line has `"step_inferred":true`.
+    /// Log metrics that were read in a trainer's output, with where their step comes from.
     ///
     /// # Errors
     ///
     /// As [`log_step`](Self::log_step).
-    pub fn log_inferred_step(
+    pub fn log_step_of_output(
         &self,
         step: u64,
         epoch: Option<f64>,
         metrics: &[Field],
+        origin: StepOrigin,
     ) -> Result<()> {
-        self.log(step, epoch, metrics, true)
-    }
-
-    fn log(&self, step: u64, epoch: Option<f64>, metrics: &[Field], inferred: bool) -> Result<()> {
         let metrics = metrics.to_vec();
         let record = move |guest: &mut GuestLoggers| {
             guest.metrics(|logger, store, handle| {
-                logger.call_log_step(store, handle, step, epoch, &metrics, inferred)
+                logger.call_log_step(store, handle, step, epoch, &metrics, origin)
             })
         };
         self.submit(record)

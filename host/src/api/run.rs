@@ -215,7 +215,10 @@ impl Run {
         given: GivenRecord,
         logger: &StructuredLogger,
     ) -> Result<()> {
-        let is_own = given.timestamp.is_none() && given.attempt.is_none() && !given.step_inferred;
+        let is_own = given.timestamp.is_none()
+            && given.attempt.is_none()
+            && !given.step_inferred
+            && given.epoch_step.is_none();
         let time = given.timestamp.unwrap_or_else(|| self.core.clock.now());
         match given.record {
             ParsedRecord::Step(StepRecord { step, epoch, metrics }) if is_own => {

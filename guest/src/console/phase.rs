@@ -1,0 +1,106 @@
+//! Which words say that a line reports an evaluation, and how the metrics of an evaluation are named.
+
+use std::collections::HashSet;
+
+use super::names;
+use super::observation::Phase;
+
+/// How many names of the training are remembered, to keep those of evaluations apart.
+const MAX_NAMES: usize = 4_096;
+
+/// The phase that a word names, if it names one. The prefix is the trainer's own word.
+pub(super) fn of_word(word: &str) -> Option<Phase> {
+    let word = word.trim_matches(|c: char| !c.is_alphanumeric());
+    if word.len() < 2 || word.len() > 12 {
+        return None;
+    }
+    Some(match word.to_ascii_lowercase().as_str() {
+        "train" | "training" | "trn" | "trainer" | "learn" => Phase::Training,
+        "val" => Phase::Evaluation("val"),
+        "valid" => Phase::Evaluation("valid"),
+        "validation" | "validating" | "validate" => Phase::Evaluation("validation"),
+        "eval" | "evaluation" | "evaluating" | "evaluate" | "evaluator" => {
+            Phase::Evaluation("eval")
+        }
+        "dev" => Phase::Evaluation("dev"),
+        "cv" => Phase::Evaluation("cv"),
+        "test" | "testing" => Phase::Evaluation("test"),
+        _ => return None,
+    })
+}
+
+/// The first phase that one of the words names.
+pub(super) fn of_words(words: &str) -> Option<Phase> {
+    words.split(|c: char| !c.is_alphanumeric()).find_map(of_word)
+}
+
+/// Whether a name says by itself that it is of an evaluation: `val_loss`, `eval/accuracy`, `best_valid_acc`.
+fn names_evaluation(name: &str) -> bool {
+    name.split(|c: char| !c.is_alphanumeric())
+        .any(|word| matches!(of_word(word), Some(Phase::Evaluation(_))))
+}
+
+/// Keeps the metrics of trainings and evaluations under different names.
+#[derive(Default)]
+pub(super) struct Names {
+    training: HashSet<String>,
+    evaluation: HashSet<String>,
+}
+
+impl Names {
+    /// The name under which a metric is recorded. A name that a training and an evaluation share, or are likely to
+    /// share, gets the evaluation's prefix.
+    pub(super) fn name(&mut self, phase: Phase, name: String) -> String {
+        match phase {
+            Phase::Training => {
+                if self.evaluation.contains(&name) {
+                    return format!("train_{name}");
+                }
+                remember(&mut self.training, &name);
+                name
+            }
+            Phase::Evaluation(_) if names_evaluation(&name) => name,
+            Phase::Evaluation(prefix) => {
+                if self.training.contains(&name) || is_shared(&name) {
+                    return format!("{prefix}_{name}");
+                }
+                remember(&mut self.evaluation, &name);
+                name
+            }
+        }
+    }
+}
+
+fn remember(names: &mut HashSet<String>, name: &str) {
+    if names.len() < MAX_NAMES && !names.contains(name) {
+        names.insert(name.to_owned());
+    }
+}
+
+/// Whether trainings and evaluations both print this name nearly always.
+fn is_shared(name: &str) -> bool {
+    names::contains_word(
+        name,
+        &[
+            "loss",
+            "total_loss",
+            "mean_loss",
+            "avg_loss",
+            "nll_loss",
+            "acc",
+            "accuracy",
+            "ppl",
+            "top1",
+            "top5",
+            "f1",
+            "error",
+            "reward",
+            "time",
+            "data",
+            "data_time",
+            "batch_time",
+            "lr",
+            "learning_rate",
+        ],
+    )
+}
