@@ -1,13 +1,14 @@
 //! What is measured, without a clock: the sandboxed component's work, and the same logic's linked natively.
 //! `model-foundry bench` and the benchmarks in bench/benches/ both time these.
 
+use std::fmt::Write as _;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use model_foundry::{
-    Clock, Columns, Console, Disk, Durability, Field, Level, LoggingConfig, Query, Run, RunReader,
-    StructuredLogger, fields,
+    Clock, Columns, Console, Disk, Durability, Field, Level, LoggingConfig, Output, OutputParser,
+    Query, Run, RunReader, StructuredLogger, fields,
 };
 use model_foundry_guest as logic;
 use model_foundry_guest::imports::Imports as _;
@@ -35,6 +36,51 @@ pub fn config(durability: Durability) -> LoggingConfig {
 pub fn open(folder: &Path, name: &str, config: LoggingConfig) -> Result<Run> {
     let builder = Run::builder(name).folder(folder.join(name)).console(Console::Silent);
     Ok(builder.config(config).open()?)
+}
+
+/// The lines of a trainer's output that are read in one call.
+pub const LINES: u64 = 200;
+
+/// Reading a trainer's output: logger lines, dicts, redrawn bars, evaluations, and one line in four without a metric.
+pub struct Lines {
+    component: OutputParser,
+    native: logic::console::Parser,
+}
+
+impl Lines {
+    pub fn new() -> Result<Self> {
+        Ok(Self { component: OutputParser::new(None)?, native: logic::console::Parser::new(None) })
+    }
+
+    /// The lines of call `number`.
+    pub fn text(number: u64) -> String {
+        let mut text = String::new();
+        for step in (number * LINES / 8 + 1..).take(LINES as usize / 8) {
+            let loss = values(step)[0];
+            // Writing to a string cannot fail.
+            let _ = write!(
+                text,
+                "2026-11-22 12:00:00,123 - INFO - trainer - step {step}/1000000 | loss: {loss:.4} | grad norm: 1.21 | lr: 3.0e-04\n\
+                 {{'loss': {loss:.4}, 'grad_norm': 1.2174, 'learning_rate': 4.91e-05, 'epoch': 0.05}}\n\
+                 \r  2%|\u{2588}         | {step}/1000000 [00:06<05:51,  1.58it/s, loss={loss:.3}]\
+                 \r  2%|\u{2588}         | {step}/1000000 [00:06<05:51,  1.58it/s, loss={loss:.3}, lr=0.0003]\n\
+                 iter {step}: loss {loss:.4}, time 12.31ms, mfu 3.42%\n\
+                 Validation: loss {loss:.4}, accuracy 0.731\n\
+                 Saving model checkpoint to ./out/checkpoint-{step} (1.2 GB), 2 old checkpoints deleted\n\
+                 Loading data from shard 17 of 64: this may take a while, depending on the network and the cache\n"
+            );
+        }
+        text
+    }
+
+    pub fn component(&mut self, text: &str) -> Result<()> {
+        black_box(self.component.feed(Output::Stdout, text.as_bytes())?);
+        Ok(())
+    }
+
+    pub fn native(&mut self, text: &str) {
+        black_box(self.native.feed(Output::Stdout, text.as_bytes()));
+    }
 }
 
 /// A native folder beside the component's.

@@ -5,6 +5,7 @@ mod commands;
 mod output;
 mod page;
 mod parameters;
+mod patterns;
 mod supervise;
 mod terminal;
 

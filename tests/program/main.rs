@@ -8,6 +8,7 @@ mod general;
 mod gpu;
 mod history;
 mod log;
+mod parse;
 mod run;
 mod runs;
 mod show;

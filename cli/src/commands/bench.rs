@@ -13,7 +13,7 @@ use model_foundry::{Durability, fields};
 use serde::Serialize;
 
 use model_foundry_bench::workloads::{
-    self, BATCH, Batches, Disabled, Long, NAMES, Records, Steps, config, open, values,
+    self, BATCH, Batches, Disabled, LINES, Lines, Long, NAMES, Records, Steps, config, open, values,
 };
 
 use crate::output::Output;
@@ -49,6 +49,8 @@ struct Figures {
     structured_ns: f64,
     structured_native_ns: f64,
     disabled_ns: f64,
+    line_of_output_ns: f64,
+    line_of_output_native_ns: f64,
     loop_immediate_percent: f64,
     loop_buffered_percent: f64,
     reopen_indexed_ms: f64,
@@ -110,6 +112,11 @@ fn print(out: &mut dyn std::io::Write, f: &Figures) -> std::io::Result<()> {
     )?;
     row("a record below the level", format!("{:.1} ns", f.disabled_ns), String::new())?;
     row(
+        "a line of a trainer's output, read",
+        ns(f.line_of_output_ns),
+        ratio(f.line_of_output_ns, f.line_of_output_native_ns),
+    )?;
+    row(
         "time lost at 1,000 steps a second, immediate",
         format!("{:.3} %", f.loop_immediate_percent),
         format!("buffered {:.3} %", f.loop_buffered_percent),
@@ -135,6 +142,7 @@ fn measure(folder: &Path, steps: u64) -> Result<Figures> {
     let threads_8_ratio = threads(folder)?;
     let (structured_ns, structured_native_ns) = structured(folder)?;
     let disabled_ns = disabled(folder)?;
+    let (line_of_output_ns, line_of_output_native_ns) = lines_of_output()?;
     let loop_immediate_percent = training_loop(folder, Durability::Immediate)?;
     let loop_buffered_percent = training_loop(folder, Durability::Buffered)?;
     let long = Long::write(folder, steps)?;
@@ -153,6 +161,8 @@ fn measure(folder: &Path, steps: u64) -> Result<Figures> {
         structured_ns,
         structured_native_ns,
         disabled_ns,
+        line_of_output_ns,
+        line_of_output_native_ns,
         loop_immediate_percent,
         loop_buffered_percent,
         scan_mb_per_s: scan(&long)?,
@@ -299,6 +309,23 @@ fn disabled(folder: &Path) -> Result<f64> {
     let mut disabled = Disabled::new(folder)?;
     let (one, _) = alternate(200_000, &mut disabled, |disabled, _| disabled.log(), |_, _| Ok(()))?;
     Ok(one)
+}
+
+/// The time of reading a line of a trainer's output.
+fn lines_of_output() -> Result<(f64, f64)> {
+    const CALLS: u64 = 20;
+    let texts: Vec<String> = (0..CALLS).map(Lines::text).collect();
+    let mut work = (Lines::new()?, texts);
+    let (one, other) = alternate(
+        CALLS,
+        &mut work,
+        |(lines, texts), call| lines.component(&texts[(call % CALLS) as usize]),
+        |(lines, texts), call| {
+            lines.native(&texts[(call % CALLS) as usize]);
+            Ok(())
+        },
+    )?;
+    Ok((one / LINES as f64, other / LINES as f64))
 }
 
 /// The speed of reading a whole file without an index, in MB/s.

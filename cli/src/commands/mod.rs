@@ -31,6 +31,10 @@ commands! {
     run => Run,
     /// Log records given as JSON Lines on standard input
     log => Log,
+    /// Show what is read in a trainer's log, line by line
+    parse => Parse,
+    /// Make a run of a trainer's log
+    import => Import,
     /// Show what a run did: status, metrics, slowest timings, memory peaks, errors
     show => Show,
     /// Print the metrics of a run, step by step

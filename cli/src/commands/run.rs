@@ -7,12 +7,13 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use model_foundry::{
-    ConfigReader, Error, Resume, Run, RunReader, Runtime, Status, masked_command, quoted,
+    ConfigReader, Error, OutputParser, Resume, Run, RunReader, Runtime, Status, masked_command, quoted,
 };
 
 use crate::arguments::Attempts;
 use crate::page::Page;
 use crate::parameters;
+use crate::patterns::Patterns;
 use crate::supervise::{Child, Failures, Handled, Supervisor, find_program, run_unlogged};
 use crate::terminal::note;
 
@@ -50,6 +51,9 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "MODE", value_parser = mode)]
     folder_mode: Option<u32>,
 
+    #[command(flatten)]
+    patterns: Patterns,
+
     /// Pass the command's output through, and print nothing else but what could not be logged
     #[arg(short, long)]
     quiet: bool,
@@ -75,6 +79,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         Some(file) => Some(ConfigReader::new(&Runtime::shared()?)?.read_file(file)?),
         None => None,
     };
+    let patterns = arguments.patterns.json(config.as_ref().map(|config| &config.whole))?;
     let configured = config.as_ref().and_then(|config| config.whole.get("experiment_name")?.as_str());
     let experiment = (arguments.experiment.clone())
         .or_else(|| configured.map(str::to_owned))
@@ -141,7 +146,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         }
     };
     run.monitor(child.pid());
-    let supervisor = Supervisor::new(&run, last_step, !arguments.quiet, &failures)?;
+    let parser = OutputParser::with_patterns(last_step, &patterns)?;
+    let supervisor = Supervisor::new(&run, parser, !arguments.quiet, &failures);
     let ended = supervisor.until_the_end(&mut child)?;
 
     let _ = logger.info(

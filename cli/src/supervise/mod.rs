@@ -68,19 +68,19 @@ pub(crate) struct Supervisor<'a> {
 impl<'a> Supervisor<'a> {
     pub(crate) fn new(
         run: &'a Run,
-        last_step: Option<u64>,
+        parser: OutputParser,
         live: bool,
         failures: &'a Failures,
-    ) -> Result<Self> {
-        Ok(Self {
+    ) -> Self {
+        Self {
             run,
             failures,
-            parser: OutputParser::new(last_step)?,
+            parser,
             live: LiveLine::new(live),
             library_inside: false,
             next_look: Instant::now(),
             next_sample: Instant::now() + FIRST_SAMPLE,
-        })
+        }
     }
 
     pub(crate) fn until_the_end(mut self, child: &mut Child) -> Result<Ended> {

@@ -44,11 +44,37 @@ pub(super) enum Owner {
 
 /// The first bar of a line.
 pub(super) fn find(text: &str) -> Option<Bar<'_>> {
-    tqdm(text)
-        .or_else(|| unbounded(text))
-        .or_else(|| drawn(text))
-        .or_else(|| keras(text))
-        .or_else(|| ascii(text))
+    // Most lines are none, which one look at their bytes shows.
+    let (mut percent, mut bracket, mut dashes, mut drawing) = (false, false, false, false);
+    let mut before = 0;
+    for &byte in text.as_bytes() {
+        match byte {
+            b'|' => percent |= before == b'%',
+            b'[' => bracket |= before == b' ',
+            b'-' => dashes |= before == b'-',
+            // The first byte of the characters that bars are drawn with.
+            0xe2 => drawing = true,
+            _ => {}
+        }
+        before = byte;
+    }
+    let mut bar = None;
+    if percent {
+        bar = tqdm(text);
+    }
+    if bracket && bar.is_none() {
+        bar = unbounded(text);
+    }
+    if drawing && bar.is_none() {
+        bar = drawn(text);
+    }
+    if bracket && bar.is_none() {
+        bar = keras(text);
+    }
+    if dashes && bar.is_none() {
+        bar = ascii(text);
+    }
+    bar
 }
 
 /// `desc:  45%|███ | 450/1000 [00:12<00:15, 36.1it/s, loss=0.34]`
@@ -255,7 +281,7 @@ impl<'a> Bar<'a> {
         }
         if self.unit.is_empty() {
             // `Map (num_proc=4)` is not a metric, `loss: 0.342` is.
-            for pair in description.pairs.iter().filter(|pair| names::is_metric(&pair.name)) {
+            for pair in description.pairs.iter().filter(|pair| pair.class.metric) {
                 metrics.add(&pair.name, pair.value.clone());
             }
             step = postfix.printed_step().filter(|step| step.count == Count::Run);

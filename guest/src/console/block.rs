@@ -58,9 +58,9 @@ impl Block {
         let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
         let text = text.trim();
         // `trainer_type: ppo` is a setting.
-        let has_value = text.trim_end_matches(':').contains([':', '=']);
+        let has_value = |text: &str| text.trim_end_matches(':').contains([':', '=']);
         if text.len() > 48
-            || has_value
+            || has_value(text)
             || text.bytes().any(|byte| byte.is_ascii_digit())
             || words.clone().count() > 4
         {
@@ -91,7 +91,7 @@ impl Block {
             && reading.leftover == 0
             && reading.texts == 0
             && !reading.settings
-            && (indented || bulleted || self.values > 0 || reading.any(names::is_metric));
+            && (indented || bulleted || self.values > 0 || reading.classes().metric);
         if !is_value {
             // `ETA: 00:37:09`
             let short = bullet.len() <= 64 && bullet.contains(':') && self.values > 0;
@@ -144,8 +144,7 @@ impl Block {
     /// What the block says, if it is about a training.
     pub(super) fn finish(self) -> Option<Observation> {
         let metrics = &self.observation.metrics;
-        let settings = metrics.iter().filter(|field| names::is_setting(&field.name)).count();
-        let outcome = metrics.any(|name| names::is_outcome(name) && !names::is_setting(name));
+        let (outcome, settings) = metrics.outcome_and_settings();
         (outcome && settings < 2 && self.texts <= self.values).then_some(self.observation)
     }
 }

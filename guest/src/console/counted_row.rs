@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use super::names;
+use super::names::{self, Class};
 use super::numbers;
 use super::observation::{Count, Metrics, Observation, PrintedStep};
 use super::pairs::{self, Reading};
@@ -40,9 +40,8 @@ pub(super) fn read(text: &str) -> Option<Result<Observation, &'static str>> {
         let metrics = reversed(rest)?;
         return Some(Ok(Observation { step: Some(step), metrics, ..Observation::default() }));
     }
-    let outcome = reading.has_outcome();
-    let metric = reading.any(names::is_metric);
-    if reading.any(names::is_setting) && !outcome || reading.settings {
+    let Class { metric, outcome, setting } = reading.classes();
+    if setting && !outcome || reading.settings {
         return Some(Err("it lists settings"));
     }
     let connected =

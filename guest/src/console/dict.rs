@@ -61,8 +61,7 @@ impl Record {
             return false;
         }
         // A configuration has a learning rate, often epochs, sometimes the weight of a loss.
-        let settings = metrics.iter().filter(|field| names::is_setting(&field.name)).count();
-        let outcome = metrics.any(|name| names::is_outcome(name) && !names::is_setting(name));
+        let (outcome, settings) = metrics.outcome_and_settings();
         let is_configuration = settings > 0 && (!outcome || settings > 1 && !marked)
             || self.has_text && !outcome && !has_step
             || self.has_text && !has_metric && !has_step;

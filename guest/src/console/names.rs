@@ -42,12 +42,25 @@ pub(super) fn key_role(key: &str) -> Role {
     role_of_word(last)
 }
 
-fn role_of_word(word: &str) -> Role {
-    // Nearly all names are longer than these, or begin with another letter.
-    if word.len() > 24 {
-        return Role::Other;
+/// The longest word for which no allocation is needed, in bytes.
+pub(super) const LONGEST_WORD: usize = 24;
+
+/// A word in lower case, without an allocation if it is short and ASCII.
+pub(super) fn lowercase<'a>(word: &str, buffer: &'a mut [u8; LONGEST_WORD]) -> Cow<'a, str> {
+    if word.len() > LONGEST_WORD || !word.is_ascii() {
+        return Cow::Owned(word.to_lowercase());
     }
-    match word.to_lowercase().as_str() {
+    let lower = &mut buffer[..word.len()];
+    lower.copy_from_slice(word.as_bytes());
+    lower.make_ascii_lowercase();
+    // It is ASCII.
+    Cow::Borrowed(std::str::from_utf8(lower).unwrap_or_default())
+}
+
+fn role_of_word(word: &str) -> Role {
+    let mut lower = [0; LONGEST_WORD];
+    let word = lowercase(word, &mut lower);
+    match word.as_ref() {
         "global_step" | "global step" | "globalstep" | "global_steps" | "num_updates"
         | "trainer_step" => Role::Step(RUN),
         "step" | "_step" | "current_step" | "current_steps" | "train_step" | "training_step" => {
@@ -140,6 +153,9 @@ pub(super) fn text_role(name: &str) -> Role {
 pub(super) fn counted_word(chunk: &str) -> Option<(&str, usize)> {
     let letters = chunk.bytes().take_while(u8::is_ascii_alphabetic).count();
     let word = &chunk[..letters];
+    if letters == chunk.len() || !(4..=9).contains(&letters) {
+        return None;
+    }
     if !contains_word(word, &["step", "epoch", "iter", "iteration", "batch"]) {
         return None;
     }
@@ -180,167 +196,192 @@ const METRIC_PARTS: &[&str] = &[
     "損失",
 ];
 
-/// Each of these words, without trailing digits, makes a name a metric: `acc1`, `top5`, `f1`.
-const METRIC_WORDS: &[&str] = &[
-    "acc",
-    "accu",
-    "error",
-    "ppl",
-    "lr",
-    "cost",
-    "rew",
-    "return",
-    "returns",
-    "l",
-    "ce",
-    "bce",
-    "hmean",
-    "xent",
-    "kimg",
-    "ap",
-    "ar",
-    "logloss",
-    "norm",
-    "f",
-    "bleu",
-    "rouge",
-    "rougel",
-    "wer",
-    "cer",
-    "auc",
-    "auroc",
-    "mae",
-    "mse",
-    "rmse",
-    "psnr",
-    "ssim",
-    "fid",
-    "iou",
-    "miou",
-    "map",
-    "map50",
-    "r",
-    "bpb",
-    "bpc",
-    "mfu",
-    "kl",
-    "entropy",
-    "precision",
-    "recall",
-    "dice",
-    "top",
-    "gnorm",
-    "gradnorm",
-    "nll",
-    "elbo",
-    "score",
-    "wps",
-    "ndcg",
-    "mrr",
-    "meteor",
-    "chrf",
-    "hits",
-    "em",
-];
+/// Whether a word, in lower case and without the digits at its end, makes a name a metric: `acc1`, `rmse`.
+fn is_metric_stem(stem: &str) -> bool {
+    matches!(
+        stem,
+        "acc"
+            | "accu"
+            | "error"
+            | "ppl"
+            | "lr"
+            | "cost"
+            | "rew"
+            | "return"
+            | "returns"
+            | "ce"
+            | "bce"
+            | "hmean"
+            | "xent"
+            | "kimg"
+            | "ap"
+            | "ar"
+            | "logloss"
+            | "norm"
+            | "bleu"
+            | "rouge"
+            | "rougel"
+            | "wer"
+            | "cer"
+            | "auc"
+            | "auroc"
+            | "mae"
+            | "mse"
+            | "rmse"
+            | "psnr"
+            | "ssim"
+            | "fid"
+            | "iou"
+            | "miou"
+            | "map"
+            | "map50"
+            | "bpb"
+            | "bpc"
+            | "mfu"
+            | "kl"
+            | "entropy"
+            | "precision"
+            | "recall"
+            | "dice"
+            | "gnorm"
+            | "gradnorm"
+            | "nll"
+            | "elbo"
+            | "score"
+            | "wps"
+            | "ndcg"
+            | "mrr"
+            | "meteor"
+            | "chrf"
+            | "hits"
+            | "em"
+    )
+}
 
-/// Each of these pairs of words makes a name a metric: `learning_rate`, `grad norm`, `samples_per_second`.
-const METRIC_PAIRS: &[(&str, &str)] = &[
-    ("learning", "rate"),
-    ("grad", "norm"),
-    ("gradient", "norm"),
-    ("per", "second"),
-    ("per", "sec"),
-    ("exact", "match"),
-];
+/// Whether two words make a name a metric: `learning_rate`, `grad norm`, `samples_per_second`. Both in lower case.
+fn is_metric_pair(first: &str, second: &str) -> bool {
+    matches!(
+        (first, second),
+        ("learning", "rate")
+            | ("grad" | "gradient", "norm")
+            | ("per", "second" | "sec")
+            | ("exact", "match")
+    )
+}
 
 /// Whether a name is that of a training metric.
 pub(super) fn is_metric(name: &str) -> bool {
+    let mut buffers = [[0; LONGEST_WORD]; 2];
+    let [buffer, before_buffer] = &mut buffers;
     let mut before = "";
     words(name).any(|word| {
-        let stem = word.trim_end_matches(|c: char| c.is_ascii_digit());
-        let found = METRIC_PARTS.iter().any(|part| starts_or_ends(word, part))
-            || METRIC_WORDS.iter().any(|entry| {
-                // These mean a metric only with a digit: `f1`, `r2` and `top5`.
-                let needs_digit = matches!(*entry, "f" | "r" | "l" | "top");
-                stem.eq_ignore_ascii_case(entry) && (!needs_digit || stem.len() < word.len())
-            })
-            || METRIC_PAIRS.iter().any(|(first, second)| {
-                before.eq_ignore_ascii_case(first) && word.eq_ignore_ascii_case(second)
-            });
-        before = word;
-        found
+        let lower = lowercase(word, buffer);
+        let stem = lower.trim_end_matches(|c: char| c.is_ascii_digit());
+        is_metric_stem(stem)
+            // These mean a metric only with a digit: `f1`, `r2` and `top5`.
+            || matches!(stem, "f" | "r" | "l" | "top") && stem.len() < lower.len()
+            || METRIC_PARTS.iter().any(|part| lower.starts_with(part) || lower.ends_with(part))
+            || matches!(&*lower, "rate" | "norm" | "second" | "sec" | "match")
+                && is_metric_pair(&lowercase(std::mem::replace(&mut before, word), before_buffer), &lower)
+            || {
+                before = word;
+                false
+            }
     })
 }
 
+/// What a name is the name of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Class {
+    /// Of a training metric.
+    pub(super) metric: bool,
+    /// Of a training result.
+    pub(super) outcome: bool,
+    /// Of a setting.
+    pub(super) setting: bool,
+}
+
+/// What a name is the name of. The weight of a loss is a setting.
+pub(super) fn class(name: &str) -> Class {
+    let metric = is_metric(name);
+    let setting = is_setting(name);
+    Class { metric, setting, outcome: metric && !setting && !is_learning_rate(name) }
+}
+
 /// Whether a name is that of a training result, and not of something that is configured, such as the learning
-/// rate.
+/// rate or the weight of a loss.
 pub(super) fn is_outcome(name: &str) -> bool {
-    is_metric(name)
-        && !matches!(
-            name.to_ascii_lowercase().as_str(),
-            "lr" | "learning_rate" | "learning rate" | "base_lr" | "current learning rate" | "lr0"
-        )
+    class(name).outcome
+}
+
+fn is_learning_rate(name: &str) -> bool {
+    let mut buffer = [0; LONGEST_WORD];
+    matches!(
+        lowercase(name, &mut buffer).as_ref(),
+        "lr" | "learning_rate" | "learning rate" | "base_lr" | "current learning rate" | "lr0"
+    )
 }
 
 /// Whether a name is typical of a configuration. A line of settings often has a learning rate, but is not
 /// metrics.
 pub(super) fn is_setting(name: &str) -> bool {
-    const SETTINGS: &[&str] = &[
-        "batch_size",
-        "per_device_train_batch_size",
-        "train_batch_size",
-        "eval_batch_size",
-        "seed",
-        "num_epochs",
-        "epochs",
-        "n_epochs",
-        "max_epochs",
-        "num_train_epochs",
-        "max_steps",
-        "max_iters",
-        "num_steps",
-        "total_steps",
-        "hidden_size",
-        "hidden_dim",
-        "num_layers",
-        "n_layers",
-        "n_layer",
-        "n_head",
-        "n_heads",
-        "num_heads",
-        "n_embd",
-        "d_model",
-        "dropout",
-        "weight_decay",
-        "warmup_steps",
-        "warmup",
-        "num_workers",
-        "vocab_size",
-        "block_size",
-        "seq_len",
-        "max_length",
-        "momentum",
-        "gamma",
-        "gradient_accumulation_steps",
-        "beta1",
-        "beta2",
-        "weight decay",
-        "wd",
-        "hidden",
-        "layers",
-        "imgsz",
-        "base_lr",
-        "step_size",
-        "label_smoothing",
-        "milestones",
-        "patience",
-        "stride",
-        "workers",
-        "bsz_per_gpu",
-    ];
-    const ENDS: &[&str] = &["_weight", "_coef", "_coeff", "_lambda", "_ratio_cfg", "_alpha"];
     let name = name.rsplit('/').next().unwrap_or(name);
-    contains_word(name, SETTINGS) || ENDS.iter().any(|end| name.ends_with(end))
+    let mut buffer = [0; LONGEST_WORD];
+    let known = matches!(
+        lowercase(name, &mut buffer).as_ref(),
+        "batch_size"
+            | "train_batch_size"
+            | "eval_batch_size"
+            | "seed"
+            | "num_epochs"
+            | "epochs"
+            | "n_epochs"
+            | "max_epochs"
+            | "num_train_epochs"
+            | "max_steps"
+            | "max_iters"
+            | "num_steps"
+            | "total_steps"
+            | "hidden_size"
+            | "hidden_dim"
+            | "num_layers"
+            | "n_layers"
+            | "n_layer"
+            | "n_head"
+            | "n_heads"
+            | "num_heads"
+            | "n_embd"
+            | "d_model"
+            | "dropout"
+            | "weight_decay"
+            | "warmup_steps"
+            | "warmup"
+            | "num_workers"
+            | "vocab_size"
+            | "block_size"
+            | "seq_len"
+            | "max_length"
+            | "momentum"
+            | "gamma"
+            | "beta1"
+            | "beta2"
+            | "weight decay"
+            | "wd"
+            | "hidden"
+            | "layers"
+            | "imgsz"
+            | "base_lr"
+            | "step_size"
+            | "label_smoothing"
+            | "milestones"
+            | "patience"
+            | "stride"
+            | "workers"
+            | "bsz_per_gpu"
+    );
+    known
+        || contains_word(name, &["per_device_train_batch_size", "gradient_accumulation_steps"])
+        || ["_weight", "_coef", "_coeff", "_lambda", "_alpha"].iter().any(|end| name.ends_with(end))
 }
 
 /// Whether a name is common in log records of any kind, such as a timestamp.
@@ -419,38 +460,37 @@ pub(super) fn is_number_class(call: &str) -> bool {
         || ["float", "int", "uint", "bfloat"].iter().any(|prefix| class.starts_with(prefix))
 }
 
-/// Whether a word begins a line of settings, such as `Config:` or `Args:`.
-pub(super) fn heads_settings(word: &str) -> bool {
+/// What a word says that stands beside names and numbers, and is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loose {
+    /// It begins a list of settings, such as `Config:` or `Args:`.
+    Settings,
+    /// No more than that something is reported.
+    Filler,
+    /// The level of a log record.
+    Level,
+    /// Something that no recognizer knows.
+    Unknown,
+}
+
+/// What a loose word says.
+pub(super) fn loose(word: &str) -> Loose {
     let word = word.trim_matches(|c: char| !c.is_alphanumeric());
-    contains_word(
-        word,
-        &[
-            "config",
-            "configs",
-            "configuration",
-            "args",
-            "arguments",
-            "params",
-            "parameters",
-            "hyperparameters",
-            "hyperparams",
-            "hparams",
-            "settings",
-            "setting",
-            "options",
-            "namespace",
-            "kwargs",
-            "optimizer",
-            "scheduler",
-            "lr_schedule",
-            "lr_scheduler",
-            "schedule",
-            "flags",
-            "defaults",
-            "setup",
-            "using",
-        ],
-    )
+    if is_level(word) {
+        return Loose::Level;
+    }
+    let mut buffer = [0; LONGEST_WORD];
+    match lowercase(word, &mut buffer).as_ref() {
+        "config" | "configs" | "configuration" | "args" | "arguments" | "params" | "parameters"
+        | "hyperparameters" | "hyperparams" | "hparams" | "settings" | "setting" | "options"
+        | "namespace" | "kwargs" | "optimizer" | "scheduler" | "lr_schedule" | "lr_scheduler"
+        | "schedule" | "flags" | "defaults" | "setup" | "using" => Loose::Settings,
+        "average" | "avg" | "completed" | "cur" | "current" | "done" | "global" | "info"
+        | "learning" | "log" | "logs" | "mean" | "metric" | "metrics" | "net" | "output"
+        | "performance" | "rank" | "report" | "result" | "results" | "set" | "stats"
+        | "summary" => Loose::Filler,
+        _ => Loose::Unknown,
+    }
 }
 
 /// Whether a word is the level of a log record.
@@ -468,57 +508,86 @@ pub(super) fn is_epoch_and_step(name: &str) -> bool {
     })
 }
 
-/// Whether a word beside a count says no more than that something is reported.
-pub(super) fn is_filler(word: &str) -> bool {
-    contains_word(
-        word.trim_matches(|c: char| !c.is_alphanumeric()),
-        &[
-            "global",
-            "done",
-            "results",
-            "result",
-            "set",
-            "metrics",
-            "metric",
-            "info",
-            "completed",
-            "learning",
-            "stats",
-            "log",
-            "logs",
-            "current",
-            "summary",
-            "avg",
-            "average",
-            "mean",
-            "rank",
-            "report",
-            "net",
-            "output",
-            "performance",
-            "cur",
-        ],
-    )
-}
-
 /// Whether a word after a number is a unit: `12.3 GB`, `1000 tokens/s`.
 pub(super) fn is_unit(word: &str) -> bool {
-    const UNITS: &[&str] = &[
-        "%", "s", "sec", "secs", "second", "seconds", "Seconds", "ms", "us", "µs", "μs", "ns", "m",
-        "min", "mins", "minute", "minutes", "h", "hr", "hrs", "hour", "hours", "d", "day", "days",
-        "B", "b", "KB", "kB", "MB", "GB", "TB", "Mb", "Gb", "mb", "gb", "KiB", "MiB", "GiB", "TiB",
-        "Ki", "Mi", "Gi", "bytes", "it", "samples", "tokens", "frames", "images", "steps",
-        "TFLOPs", "TFLOPS", "TFLOP", "GFLOPs", "GFLOPS", "MFLOPs", "FLOPs", "Hz", "kHz", "MHz",
-        "GHz", "W", "kW", "kWh", "Wh", "C", "°C", "dB", "bits", "nats", "px", "deg", "rad",
-    ];
-    word.contains("/s") || UNITS.contains(&word)
-}
-
-fn starts_or_ends(word: &str, part: &str) -> bool {
-    let (word, part) = (word.as_bytes(), part.as_bytes());
-    word.len() >= part.len()
-        && (word[..part.len()].eq_ignore_ascii_case(part)
-            || word[word.len() - part.len()..].eq_ignore_ascii_case(part))
+    let known = matches!(
+        word,
+        "%" | "s"
+            | "sec"
+            | "secs"
+            | "second"
+            | "seconds"
+            | "Seconds"
+            | "ms"
+            | "us"
+            | "µs"
+            | "μs"
+            | "ns"
+            | "m"
+            | "min"
+            | "mins"
+            | "minute"
+            | "minutes"
+            | "h"
+            | "hr"
+            | "hrs"
+            | "hour"
+            | "hours"
+            | "d"
+            | "day"
+            | "days"
+            | "B"
+            | "b"
+            | "KB"
+            | "kB"
+            | "MB"
+            | "GB"
+            | "TB"
+            | "Mb"
+            | "Gb"
+            | "mb"
+            | "gb"
+            | "KiB"
+            | "MiB"
+            | "GiB"
+            | "TiB"
+            | "Ki"
+            | "Mi"
+            | "Gi"
+            | "bytes"
+            | "it"
+            | "samples"
+            | "tokens"
+            | "frames"
+            | "images"
+            | "steps"
+            | "TFLOPs"
+            | "TFLOPS"
+            | "TFLOP"
+            | "GFLOPs"
+            | "GFLOPS"
+            | "MFLOPs"
+            | "FLOPs"
+            | "Hz"
+            | "kHz"
+            | "MHz"
+            | "GHz"
+            | "W"
+            | "kW"
+            | "kWh"
+            | "Wh"
+            | "C"
+            | "°C"
+            | "dB"
+            | "bits"
+            | "nats"
+            | "px"
+            | "deg"
+            | "rad"
+    );
+    known
+        || word.len() > 2
+            && memchr::memchr(b'/', word.as_bytes()).is_some_and(|at| word[at..].starts_with("/s"))
 }
 
 fn words(name: &str) -> impl Iterator<Item = &str> {

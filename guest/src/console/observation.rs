@@ -94,6 +94,16 @@ impl Metrics {
         self.fields.iter().any(|field| test(&field.name))
     }
 
+    /// Whether one of the names is that of a training result, and how many are those of settings.
+    pub(super) fn outcome_and_settings(&self) -> (bool, usize) {
+        self.fields.iter().map(|field| names::class(&field.name)).fold(
+            (false, 0),
+            |(outcome, settings), class| {
+                (outcome || class.outcome, settings + usize::from(class.setting))
+            },
+        )
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.fields.is_empty()
     }
@@ -102,11 +112,21 @@ impl Metrics {
         self.fields.iter()
     }
 
-    /// The fields, each name as `rename` returns it. Names that become equal keep the first value.
-    pub(super) fn renamed(self, mut rename: impl FnMut(String) -> String) -> Vec<Field> {
+    /// The fields, renamed where `rename` returns a name. Names that become equal keep the first value.
+    pub(super) fn renamed(self, mut rename: impl FnMut(&str) -> Option<String>) -> Vec<Field> {
+        let mut fields = self.fields;
+        let mut changed = false;
+        for field in &mut fields {
+            if let Some(name) = rename(&field.name) {
+                field.name = name;
+                changed = true;
+            }
+        }
+        if !changed {
+            return fields;
+        }
         let mut renamed = Self::default();
-        for Field { name, value } in self.fields {
-            let name = rename(name);
+        for Field { name, value } in fields {
             if !renamed.has(&name) {
                 renamed.add(&name, value);
             }

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::names::{self, Role};
+use super::names::{self, Class, Role};
 use super::numbers::{self, Number};
 use super::observation::{Count, MAX_METRICS, Metrics, Observation, Phase, PrintedStep};
 use super::phase;
@@ -34,6 +34,7 @@ pub(super) enum Form {
 pub(super) struct Pair<'a> {
     pub(super) name: Cow<'a, str>,
     pub(super) value: Value,
+    pub(super) class: Class,
     form: Form,
     has_unit: bool,
 }
@@ -75,18 +76,19 @@ pub(super) struct Context {
 }
 
 impl Reading<'_> {
-    pub(super) fn any(&self, test: fn(&str) -> bool) -> bool {
-        self.pairs.iter().any(|pair| test(&pair.name))
-    }
-
-    pub(super) fn has_outcome(&self) -> bool {
-        self.any(|name| names::is_outcome(name) && !names::is_setting(name))
+    /// What the names have in them.
+    pub(super) fn classes(&self) -> Class {
+        self.pairs.iter().fold(Class::default(), |all, Pair { class, .. }| Class {
+            metric: all.metric || class.metric,
+            outcome: all.outcome || class.outcome,
+            setting: all.setting || class.setting,
+        })
     }
 
     /// The printed step.
     pub(super) fn printed_step(&self) -> Option<PrintedStep> {
         if let Some(Marker { rank, value, total }) = self.step
-            && (rank >= names::SURE || self.has_outcome())
+            && (rank >= names::SURE || self.classes().outcome)
         {
             let count = if rank == names::RUN { Count::Run } else { Count::Marker };
             return Some(PrintedStep { value, total, count });
@@ -127,11 +129,10 @@ impl Reading<'_> {
         if self.pairs.is_empty() {
             return Err("no number has a name");
         }
-        let outcome = self.has_outcome();
-        let metric = self.any(names::is_metric);
+        let Class { metric, outcome, setting } = self.classes();
         let weak = self.step.is_some_and(|step| step.rank < names::SURE);
         let marked = self.step.is_some() && (!weak || outcome) || self.epoch.is_some();
-        if self.settings || self.any(names::is_setting) && !outcome {
+        if self.settings || setting && !outcome {
             return Err("it lists settings");
         }
         let mut bare = metric;
@@ -167,7 +168,7 @@ impl Reading<'_> {
         for pair in self.pairs {
             // Of two pairs with the same name, the first belongs to the line's own heading.
             let counts = match pair.form {
-                Form::Bare if stands_alone => names::is_metric(&pair.name),
+                Form::Bare if stands_alone => pair.class.metric,
                 Form::Bare => bare,
                 Form::Colon | Form::Equals => true,
             };
@@ -697,7 +698,8 @@ impl<'a> Reader<'a> {
 
     fn push(&mut self, name: Cow<'a, str>, value: Value, form: Form, has_unit: bool) {
         if self.found.pairs.len() < MAX_METRICS {
-            self.found.pairs.push(Pair { name, value, form, has_unit });
+            let class = names::class(&name);
+            self.found.pairs.push(Pair { name, value, class, form, has_unit });
         }
     }
 
@@ -745,13 +747,14 @@ impl<'a> Reader<'a> {
                 if self.found.pairs.is_empty() && self.candidate.is_none() {
                     self.found.phase = self.found.phase.or(Some(found));
                 }
-            } else if names::heads_settings(word) {
-                self.found.settings = true;
-            } else if !names::is_filler(word)
-                && !names::is_level(word)
-                && word.chars().any(char::is_alphabetic)
-            {
-                self.found.leftover += 1;
+                continue;
+            }
+            match names::loose(word) {
+                names::Loose::Settings => self.found.settings = true,
+                names::Loose::Unknown if word.chars().any(char::is_alphabetic) => {
+                    self.found.leftover += 1;
+                }
+                _ => {}
             }
         }
     }

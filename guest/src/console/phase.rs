@@ -14,7 +14,8 @@ pub(super) fn of_word(word: &str) -> Option<Phase> {
     if word.len() < 2 || word.len() > 12 {
         return None;
     }
-    Some(match word.to_ascii_lowercase().as_str() {
+    let mut lower = [0; names::LONGEST_WORD];
+    Some(match names::lowercase(word, &mut lower).as_ref() {
         "train" | "training" | "trn" | "trainer" | "learn" => Phase::Training,
         "val" => Phase::Evaluation("val"),
         "valid" => Phase::Evaluation("valid"),
@@ -48,24 +49,24 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// The name under which a metric is recorded. A name that a training and an evaluation share, or are likely to
-    /// share, gets the evaluation's prefix.
-    pub(super) fn name(&mut self, phase: Phase, name: String) -> String {
+    /// Another name under which a metric has to be recorded. A name that a training and an evaluation share, or are
+    /// likely to share, gets the evaluation's prefix.
+    pub(super) fn rename(&mut self, phase: Phase, name: &str) -> Option<String> {
         match phase {
             Phase::Training => {
-                if self.evaluation.contains(&name) {
-                    return format!("train_{name}");
+                if !self.evaluation.is_empty() && self.evaluation.contains(name) {
+                    return Some(format!("train_{name}"));
                 }
-                remember(&mut self.training, &name);
-                name
+                remember(&mut self.training, name);
+                None
             }
-            Phase::Evaluation(_) if names_evaluation(&name) => name,
+            Phase::Evaluation(_) if names_evaluation(name) => None,
             Phase::Evaluation(prefix) => {
-                if self.training.contains(&name) || is_shared(&name) {
-                    return format!("{prefix}_{name}");
+                if self.training.contains(name) || is_shared(name) {
+                    return Some(format!("{prefix}_{name}"));
                 }
-                remember(&mut self.evaluation, &name);
-                name
+                remember(&mut self.evaluation, name);
+                None
             }
         }
     }

@@ -1,6 +1,9 @@
 //! Reads the lines of one stream: asks the recognizers in their order, and keeps what goes over several lines.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use super::bar::{self, Bar, Owner};
 use super::block::{self, Block};
@@ -535,7 +538,7 @@ impl Reader {
         let place = out.shared.tracker.place(&observation, epoch == Epoch::Announced);
         let phase = observation.phase;
         self.phase = phase;
-        let metrics = observation.metrics.renamed(|name| out.shared.names.name(phase, name));
+        let metrics = observation.metrics.renamed(|name| out.shared.names.rename(phase, name));
         if metrics.is_empty() {
             return;
         }
@@ -607,7 +610,8 @@ fn announced_total(text: &str) -> Option<u64> {
         "num_training_steps",
         "total_steps",
     ];
-    if text.len() > 400 || memchr::memmem::find(text.as_bytes(), b"steps").is_none() {
+    static STEPS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("steps"));
+    if text.len() > 400 || STEPS.find(text.as_bytes()).is_none() {
         return None;
     }
     let lower = text.to_ascii_lowercase();

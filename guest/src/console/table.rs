@@ -84,7 +84,11 @@ impl Table {
     /// The table that a line of names begins.
     pub(super) fn begin(text: &str) -> Option<Self> {
         // A header has no values: hardly any digits, and neither `=` nor a sentence.
-        if text.len() > 2_000 || text.contains(['=', '{', '"']) {
+        let bytes = text.as_bytes();
+        let divided =
+            bytes.windows(2).any(|pair| matches!(pair, b"  " | [b'|' | b'\t', _] | [_, b'|']))
+                || text.contains(['│', '┃']);
+        if text.len() > 2_000 || !divided || memchr::memchr3(b'=', b'{', b'"', bytes).is_some() {
             return None;
         }
         Self::of_names(text, &cells(text))
@@ -323,8 +327,7 @@ impl Frame {
 
     /// What the box says, if it is about a training.
     pub(super) fn finish(self) -> Option<Observation> {
-        let settings = self.metrics.iter().filter(|field| names::is_setting(&field.name)).count();
-        let outcome = self.metrics.any(|name| names::is_outcome(name) && !names::is_setting(name));
+        let (outcome, settings) = self.metrics.outcome_and_settings();
         (outcome && settings < 2).then(|| Observation {
             phase: self.phase.unwrap_or_default(),
             step: self.step.map(|(_, value)| PrintedStep {

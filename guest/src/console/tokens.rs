@@ -176,6 +176,17 @@ impl<'a> Tokens<'a> {
 
     /// Reads a chunk that begins with a sign, a digit, a point, or a letter of NaN or infinity.
     fn numeric(&mut self, chunk: &'a str) -> Token<'a> {
+        // Most are a number and nothing else.
+        if let Some((value, "")) = numbers::leading(chunk) {
+            let after = &self.rest().as_bytes()[chunk.len()..];
+            let next = after.iter().find(|byte| **byte != b' ');
+            let is_cut =
+                after.first() == Some(&b',') && after.get(1).is_some_and(u8::is_ascii_digit);
+            if !is_cut && next.is_none_or(|byte| *byte != b'/' && !byte.is_ascii_alphabetic()) {
+                self.at += chunk.len();
+                return Token::Number(Number { value, unit: "" });
+            }
+        }
         if let Some(ratio) = ratio(self.rest()) {
             self.at += ratio.length;
             return Token::Ratio { done: ratio.done, total: ratio.total, bracketed: false };

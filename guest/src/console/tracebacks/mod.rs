@@ -15,6 +15,10 @@ use panics::Panic;
 use python::Python;
 use rich_box::RichBox;
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 use super::{Event, Traceback};
 
 /// How much of a traceback's text is retained, in bytes.
@@ -357,8 +361,13 @@ enum Begins<'a> {
 impl<'a> Beginning<'a> {
     fn of(text: &'a str) -> Option<Self> {
         // Nearly no line has one of these.
-        if !text.contains("raceback") && !text.contains("panicked") && !text.contains("  File ") {
-            let (start, header) = abort::header(text)?;
+        static WORDS: LazyLock<[Finder<'static>; 5]> = LazyLock::new(|| {
+            ["raceback", "panicked", "  File ", "terminate called", "Fatal Python"].map(Finder::new)
+        });
+        if !WORDS.iter().any(|word| word.find(text.as_bytes()).is_some()) {
+            return None;
+        }
+        if let Some((start, header)) = abort::header(text) {
             return Self::at(text, start, Begins::Abort(header));
         }
         let (start, kind) = if let Some((start, group)) = python::header(text) {
