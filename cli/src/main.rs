@@ -21,6 +21,13 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == supervise::WITNESS) {
         return supervise::witness().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
     }
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == supervise::IN_SESSION) {
+        let Err(error) = supervise::in_session(std::env::args_os().skip(2)) else {
+            return ExitCode::SUCCESS;
+        };
+        terminal::print_error(format_args!("{error:#}"));
+        return ExitCode::from(127);
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

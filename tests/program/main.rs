@@ -9,6 +9,7 @@ mod gpu;
 mod history;
 mod log;
 mod parse;
+mod pseudo_terminal;
 mod run;
 mod runs;
 mod show;

@@ -9,7 +9,7 @@ use model_foundry_tests::Experiment;
 /// within the epoch in parentheses.
 fn shown(events: &[Event]) -> Vec<String> {
     let show = |event: &Event| match event {
-        Event::Metrics(MetricsLine { step, step_inferred, epoch_step, epoch, metrics }) => {
+        Event::Metrics(MetricsLine { step, step_inferred, epoch_step, epoch, metrics, .. }) => {
             let mut text = format!("step {}{step}", if *step_inferred { "~" } else { "" });
             if let Some(step) = epoch_step {
                 text += &format!(" ({step})");

@@ -39,6 +39,9 @@ pub struct MetricsLine {
     pub epoch_step: Option<u64>,
     /// The epoch, if the line names one, or a line before that announces it.
     pub epoch: Option<f64>,
+    /// The step at which the training ends, if its output says so.
+    #[cfg_attr(feature = "wasmtime", component(name = "final-step"))]
+    pub final_step: Option<u64>,
     /// Names and values as printed, integers and floats. Spaces in names become `_`. A suffix such as `K` or `M`
     /// multiplies its value; other units do not.
     pub metrics: Vec<Field>,

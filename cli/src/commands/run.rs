@@ -14,7 +14,7 @@ use crate::arguments::Attempts;
 use crate::page::Page;
 use crate::parameters;
 use crate::patterns::Patterns;
-use crate::supervise::{Child, Failures, Handled, Supervisor, find_program, run_unlogged};
+use crate::supervise::{Child, Failures, Handled, LiveLine, Supervisor, find_program, run_unlogged};
 use crate::terminal::note;
 
 #[derive(clap::Args)]
@@ -53,6 +53,14 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     patterns: Patterns,
+
+    /// Show this metric on the live line; may be given several times [default: the loss, else a reward or an accuracy]
+    #[arg(long, value_name = "NAME")]
+    watch: Vec<String>,
+
+    /// Give the command pipes instead of a terminal of its own, also where this process has a terminal
+    #[arg(long)]
+    no_pty: bool,
 
     /// Pass the command's output through, and print nothing else but what could not be logged
     #[arg(short, long)]
@@ -138,7 +146,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         &model_foundry::fields! { attempt: run.attempt(), command: command.as_str() },
     );
     let folder_for_child = std::path::absolute(&folder).unwrap_or_else(|_| folder.clone());
-    let mut child = match Child::start(&arguments.command, &folder_for_child, signals) {
+    let mut child = match Child::start(&arguments.command, &folder_for_child, signals, !arguments.no_pty) {
         Ok(child) => child,
         Err(error) => {
             run.finish(Status::Failed, None);
@@ -147,7 +155,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     };
     run.monitor(child.pid());
     let parser = OutputParser::with_patterns(last_step, &patterns)?;
-    let supervisor = Supervisor::new(&run, parser, !arguments.quiet, &failures);
+    let live = LiveLine::new(!arguments.quiet, arguments.watch);
+    let supervisor = Supervisor::new(&run, parser, live, &failures);
     let ended = supervisor.until_the_end(&mut child)?;
 
     let _ = logger.info(

@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use model_foundry::{Output, RUN_DIR_VARIABLE, SUPERVISED_VARIABLE};
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
+use super::pty::Pty;
 use super::signals::Handled;
 
 /// How many chunks of output may wait: a command that prints faster than its output can be logged waits too.
@@ -53,6 +55,8 @@ pub(crate) struct Child {
     child: std::process::Child,
     chunks: Receiver<Chunk>,
     signals: Handled,
+    /// The pseudo-terminal that it runs in.
+    pty: Option<Pty>,
     status: Option<(ExitStatus, Instant, Option<i32>)>,
 }
 
@@ -99,30 +103,73 @@ pub(crate) fn run_unlogged(words: &[OsString], signals: &Handled) -> Result<i32>
 
 impl Child {
     /// Start it. Its environment names the run folder, and makes Python flush its output after every line.
-    pub(crate) fn start(words: &[OsString], folder: &Path, signals: Handled) -> Result<Self> {
-        let mut command = command(words);
-        command
-            .env(RUN_DIR_VARIABLE, folder)
-            .env(SUPERVISED_VARIABLE, "1")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+    /// With `terminal` it gets a pseudo-terminal if this process has a terminal.
+    pub(crate) fn start(
+        words: &[OsString],
+        folder: &Path,
+        signals: Handled,
+        terminal: bool,
+    ) -> Result<Self> {
+        let mut pty = if terminal { Pty::open() } else { None };
+        let mut command = match pty.as_ref().map(|pty| pty.command(words)) {
+            Some(Ok(command)) => command,
+            // Without a pseudo-terminal the command runs as if its output were no terminal.
+            Some(Err(_)) | None => {
+                pty = None;
+                let mut command = command(words);
+                command.stdout(Stdio::piped()).stderr(Stdio::piped());
+                command
+            }
+        };
+        command.env(RUN_DIR_VARIABLE, folder).env(SUPERVISED_VARIABLE, "1");
         if std::env::var_os("PYTHONUNBUFFERED").is_none() {
             command.env("PYTHONUNBUFFERED", "1");
         }
         let mut child = command.spawn().with_context(|| cannot_start(words))?;
-        signals.pass_on_to(child.id());
+        // This process' own ends of the pseudo-terminal, which keep it open.
+        drop(command);
+        if pty.is_some() {
+            signals.pass_on_to_session(child.id());
+        } else {
+            signals.pass_on_to(child.id());
+        }
         let (sender, chunks) = sync_channel(WAITING);
+        if let Some(pty) = &mut pty {
+            read(pty.output()?, Output::Stdout, sender.clone())?;
+            pty.begin()?;
+        }
         if let Some(stdout) = child.stdout.take() {
             read(stdout, Output::Stdout, sender.clone())?;
         }
         if let Some(stderr) = child.stderr.take() {
             read(stderr, Output::Stderr, sender)?;
         }
-        Ok(Self { child, chunks, signals, status: None })
+        Ok(Self { child, chunks, signals, pty, status: None })
     }
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Whether the command was stopped in its terminal.
+    pub(crate) fn is_stopped(&mut self) -> bool {
+        let Some(pty) = &mut self.pty else { return false };
+        pty.follow();
+        let Some(pid) = pid_of(&self.child) else { return false };
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
+        matches!(waitid(WaitId::Pid(pid), options), Ok(Some(status)) if status.stopped())
+    }
+
+    /// Stop with the command, until this process is continued.
+    pub(crate) fn stop(&mut self) {
+        if let (Some(pid), Some(pty)) = (pid_of(&self.child), &mut self.pty) {
+            pty.stop_with(pid);
+        }
+    }
+
+    /// The command's terminal is no longer needed.
+    pub(crate) fn leave_terminal(&mut self) {
+        self.pty = None;
     }
 
     /// The next chunk of output, if it comes in time. The output has ended when no process has the pipes open, or soon
@@ -154,6 +201,10 @@ impl Child {
         };
         Ok(Ended::of(status, latest))
     }
+}
+
+fn pid_of(child: &std::process::Child) -> Option<Pid> {
+    i32::try_from(child.id()).ok().and_then(Pid::from_raw)
 }
 
 /// Read a pipe to its end, in a thread.

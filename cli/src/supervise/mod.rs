@@ -3,6 +3,7 @@
 
 mod child;
 mod live;
+mod pty;
 mod signals;
 
 use std::io::{self, Write as _};
@@ -15,7 +16,8 @@ use model_foundry::{Console, Event, Output, OutputParser, Run};
 
 pub(crate) use self::child::{Child, find as find_program, run_unlogged};
 use self::child::{Chunk, Ended};
-use self::live::LiveLine;
+pub(crate) use self::live::LiveLine;
+pub(crate) use self::pty::{IN_SESSION, in_session};
 pub(crate) use self::signals::{Handled, WITNESS, witness};
 use crate::terminal::{plain, print_error};
 
@@ -69,14 +71,14 @@ impl<'a> Supervisor<'a> {
     pub(crate) fn new(
         run: &'a Run,
         parser: OutputParser,
-        live: bool,
+        live: LiveLine,
         failures: &'a Failures,
     ) -> Self {
         Self {
             run,
             failures,
             parser,
-            live: LiveLine::new(live),
+            live,
             library_inside: false,
             next_look: Instant::now(),
             next_sample: Instant::now() + FIRST_SAMPLE,
@@ -94,6 +96,10 @@ impl<'a> Supervisor<'a> {
                 Err(RecvTimeoutError::Timeout) => self.live.redraw(),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            if child.is_stopped() {
+                self.live.clear();
+                child.stop();
+            }
             if Instant::now() >= self.next_sample {
                 self.sample();
             }
@@ -102,6 +108,7 @@ impl<'a> Supervisor<'a> {
             }
         }
         let ended = child.wait()?;
+        child.leave_terminal();
         self.run.finish_output()?;
         let events = self.parser.finish();
         self.log(events)?;
@@ -129,7 +136,7 @@ impl<'a> Supervisor<'a> {
                     self.next_look = Instant::now() + LOOK;
                     self.library_inside = self.run.has_library_inside();
                 }
-                self.live.note(line.step, &line.metrics);
+                self.live.note(line);
                 if self.library_inside {
                     continue;
                 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use model_foundry::not_ignored;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
@@ -34,8 +34,8 @@ enum Receiver {
     /// This process: there is no command yet, or no longer.
     #[default]
     This,
-    /// The command.
-    Command(Pid),
+    /// The command. In a session of its own it gets nothing by itself: what was sent to our group is for its group.
+    Command { pid: Pid, own_session: bool },
 }
 
 #[derive(Default)]
@@ -71,11 +71,20 @@ impl Handled {
 
     /// Pass signals on to the command from now on.
     pub(crate) fn pass_on_to(&self, command: u32) {
-        let Some(command) = i32::try_from(command).ok().and_then(Pid::from_raw) else { return };
+        self.receive_for(command, false);
+    }
+
+    /// Pass signals on to the command, which has a session of its own, from now on.
+    pub(crate) fn pass_on_to_session(&self, command: u32) {
+        self.receive_for(command, true);
+    }
+
+    fn receive_for(&self, command: u32, own_session: bool) {
+        let Some(pid) = i32::try_from(command).ok().and_then(Pid::from_raw) else { return };
         // Without a witness every signal is passed on, and one to the group arrives twice.
         let witness = start_witness(&self.0).ok();
         let mut state = lock(&self.0);
-        state.receiver = Receiver::Command(command);
+        state.receiver = Receiver::Command { pid, own_session };
         state.witness = witness;
     }
 
@@ -99,37 +108,42 @@ fn handle(mut signals: Signals, state: &Arc<Mutex<State>>) {
             Receiver::This => {
                 let _ = emulate_default_handler(signal);
             }
-            Receiver::Command(command) => {
+            Receiver::Command { .. } => {
                 lock(state).latest = Some(signal);
                 let state = state.clone();
                 // While it waits for the witness, other signals are handled.
-                let _ = thread::Builder::new().spawn(move || pass_on(signal, command, &state));
+                let _ = thread::Builder::new().spawn(move || pass_on(signal, receiver, &state));
             }
         }
     }
 }
 
 /// Pass a signal on to the command, unless the command got it by itself.
-fn pass_on(signal: i32, command: Pid, state: &Mutex<State>) {
+fn pass_on(signal: i32, receiver: Receiver, state: &Mutex<State>) {
+    let Receiver::Command { pid, own_session } = receiver else { return };
     let arrived = Instant::now();
     let near =
         |when: Option<&Instant>| when.is_some_and(|when| *when + WITNESSED_WITHIN >= arrived);
-    while arrived.elapsed() < WITNESSED_WITHIN && lock(state).witness.is_some() {
-        if near(lock(state).witnessed.get(&signal)) {
+    let mut to_group = false;
+    while arrived.elapsed() < WITNESSED_WITHIN && lock(state).witness.is_some() && !to_group {
+        to_group = near(lock(state).witnessed.get(&signal));
+        if to_group && !own_session {
             return;
         }
         thread::sleep(Duration::from_millis(2));
     }
     let mut state = lock(state);
     // `timeout` sends a signal to the process and then to the group.
-    if near(state.witnessed.get(&signal)) || near(state.passed_on.get(&signal)) {
+    to_group |= near(state.witnessed.get(&signal));
+    if to_group && !own_session || near(state.passed_on.get(&signal)) {
         return;
     }
     state.passed_on.insert(signal, Instant::now());
-    if state.receiver == Receiver::Command(command)
+    if state.receiver == receiver
         && let Some(signal) = Signal::from_named_raw(signal)
     {
-        let _ = kill_process(command, signal);
+        let send = if to_group { kill_process_group } else { kill_process };
+        let _ = send(pid, signal);
     }
 }
 

@@ -34,6 +34,8 @@ pub(super) struct Tracker {
     counted: u64,
     /// The epoch that was printed last.
     epoch: Option<f64>,
+    /// How many epochs the training has.
+    epochs: Option<u64>,
     /// The training's counter.
     counter: Option<Counter>,
     /// An epoch was announced after the counter's last position.
@@ -79,14 +81,29 @@ impl Tracker {
         self.announced_total.or_else(|| self.counter.and_then(|counter| counter.total))
     }
 
+    /// The step at which the training ends, if it says so.
+    pub(super) fn final_step(&self) -> Option<u64> {
+        let reached = |step: &u64| self.position.is_some_and(|position| position <= *step);
+        if let Some(total) = self.announced_total.filter(reached) {
+            return Some(total);
+        }
+        let Counter { total, scope, epoch, .. } = self.counter?;
+        match (scope, epoch) {
+            (Scope::Run, _) | (Scope::Unknown, None) => total,
+            _ => total?.checked_mul(self.epochs?),
+        }
+        .filter(reached)
+    }
+
     /// Takes the number of steps that a training says it will take.
     pub(super) fn announce_total(&mut self, total: u64) {
         self.announced_total = Some(total);
     }
 
     /// Takes an epoch that a line without metrics printed.
-    pub(super) fn announce_epoch(&mut self, epoch: f64) {
+    pub(super) fn announce_epoch(&mut self, epoch: f64, total: Option<u64>) {
         self.epoch = Some(epoch);
+        self.epochs = total.or(self.epochs);
         self.begins = true;
     }
 
@@ -135,6 +152,9 @@ impl Tracker {
 
     /// Where an observation belongs. Moves the position, if it is of the training.
     pub(super) fn place(&mut self, observation: &Observation, by_epoch: bool) -> Place {
+        if observation.phase == Phase::Training {
+            self.epochs = observation.epoch_total.or(self.epochs);
+        }
         let printed_epoch = observation.epoch;
         match observation.phase {
             Phase::Training => self.place_training(observation, printed_epoch, by_epoch),

@@ -361,7 +361,7 @@ impl Reader {
         if reading.announces() && !drawing.written_over {
             let phase = phase.or(reading.phase).unwrap_or_default();
             if let Some(epoch) = reading.epoch {
-                out.shared.tracker.announce_epoch(epoch);
+                out.shared.tracker.announce_epoch(epoch, reading.epoch_total);
             }
             let step = reading.printed_step().or(reading.step_of_any_word());
             if let (Some(step), Phase::Training) = (step, phase) {
@@ -449,7 +449,9 @@ impl Reader {
                 }
                 Owner::Epochs => {
                     if let Some(epoch) = observation.epoch {
-                        out.shared.tracker.announce_epoch(epoch);
+                        out.shared
+                            .tracker
+                            .announce_epoch(epoch, observation.step.and_then(|step| step.total));
                     }
                     by("bar", "a bar that counts epochs")
                 }
@@ -547,6 +549,7 @@ impl Reader {
             step_inferred: place.inferred,
             epoch_step: place.epoch_step,
             epoch: place.epoch,
+            final_step: out.shared.tracker.final_step(),
             metrics,
         }));
     }
