@@ -442,15 +442,16 @@ pub(super) fn is_ignored(name: &str) -> bool {
 
 /// Whether a word is one that connects a sentence: numbers next to it are prose.
 pub(super) fn is_prose(word: &str) -> bool {
-    contains_word(
-        word,
-        &[
-            "from", "to", "with", "is", "was", "are", "in", "improved", "than", "after", "before",
-            "took", "at", "for", "by", "and", "the", "a", "an", "has", "have", "got", "did", "not",
-            "on", "of", "or", "until", "since", "over", "under", "into", "about", "only", "still",
-            "as", "reached", "reducing",
-        ],
-    )
+    word.len() <= 8
+        && contains_word(
+            word,
+            &[
+                "from", "to", "with", "is", "was", "are", "in", "improved", "than", "after",
+                "before", "took", "at", "for", "by", "and", "the", "a", "an", "has", "have", "got",
+                "did", "not", "on", "of", "or", "until", "since", "over", "under", "into", "about",
+                "only", "still", "as", "reached", "reducing",
+            ],
+        )
 }
 
 /// Whether a call of this name wraps one number, as printed by PyTorch, NumPy, JAX and the `decimal` module.

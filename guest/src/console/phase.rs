@@ -11,7 +11,11 @@ const MAX_NAMES: usize = 4_096;
 /// The phase that a word names, if it names one. The prefix is the trainer's own word.
 pub(super) fn of_word(word: &str) -> Option<Phase> {
     let word = word.trim_matches(|c: char| !c.is_alphanumeric());
-    if word.len() < 2 || word.len() > 12 {
+    let begins = word.as_bytes().first().map(u8::to_ascii_lowercase);
+    // Nearly no word is one.
+    if !(2..=12).contains(&word.len())
+        || !matches!(begins, Some(b't' | b'l' | b'v' | b'e' | b'd' | b'c'))
+    {
         return None;
     }
     let mut lower = [0; names::LONGEST_WORD];
@@ -32,6 +36,9 @@ pub(super) fn of_word(word: &str) -> Option<Phase> {
 
 /// The first phase that one of the words names.
 pub(super) fn of_words(words: &str) -> Option<Phase> {
+    if words.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return of_word(words);
+    }
     words.split(|c: char| !c.is_alphanumeric()).find_map(of_word)
 }
 

@@ -84,11 +84,25 @@ impl Table {
     /// The table that a line of names begins.
     pub(super) fn begin(text: &str) -> Option<Self> {
         // A header has no values: hardly any digits, and neither `=` nor a sentence.
-        let bytes = text.as_bytes();
-        let divided =
-            bytes.windows(2).any(|pair| matches!(pair, b"  " | [b'|' | b'\t', _] | [_, b'|']))
-                || text.contains(['│', '┃']);
-        if text.len() > 2_000 || !divided || memchr::memchr3(b'=', b'{', b'"', bytes).is_some() {
+        if text.len() > 2_000 {
+            return None;
+        }
+        let mut divided = false;
+        let mut before = b' ';
+        for &byte in text.as_bytes() {
+            match byte {
+                b'=' | b'{' | b'"' => return None,
+                // The values of a row, or of `loss: 0.5`.
+                b'0'..=b'9' if before == b' ' => return None,
+                b' ' if before == b':' => return None,
+                b' ' => divided |= before == b' ',
+                // `│` and `┃` begin with this byte.
+                b'|' | b'\t' | 0xe2 => divided = true,
+                _ => {}
+            }
+            before = byte;
+        }
+        if !divided {
             return None;
         }
         Self::of_names(text, &cells(text))
