@@ -19,8 +19,8 @@ const MAX_COLUMN: usize = 40;
 /// The most rows of a box.
 const MAX_ROWS: usize = 256;
 
-/// Rows that stand for all classes.
-const OVERALL: [&str; 6] = ["all", "overall", "total", "mean", "average", "avg"];
+/// Rows that stand for all classes. `mean` is none: pandas describes columns with it.
+const OVERALL: [&str; 3] = ["all", "overall", "total"];
 
 /// The cells of a line: between `|` or `│`, else between tabs or at least two spaces.
 pub(super) fn cells(text: &str) -> Vec<&str> {

@@ -210,6 +210,8 @@ fn tables_have_their_names_in_the_first_row() {
             "--------\n| rollout/ |  |\n|    ep_rew_mean | 22.4 |\n| time/ | |\n|    total_timesteps | 2048 |\n--------\n",
             &["step 2048 rollout/ep_rew_mean=22.4 time/total_timesteps=2048"],
         ),
+        // What pandas prints of a column.
+        ("         loss    acc\nmean   0.51   0.81\nstd    0.10   0.01\n", &[]),
         ("Layer (type)    Output Shape    Param #\nconv1    3    320\n", &[]),
         (
             "| NVIDIA-SMI 550.90.07  Driver Version: 550 |\n| N/A   32C    P0 |  5519MiB |  4% |\n",
