@@ -6,14 +6,14 @@
 //!
 //! A line passes through these, each in its own module:
 //!
-//! 1. [`lines`]: bytes become lines, without escape sequences.
-//! 2. [`tracebacks`]: errors, which may take any line.
-//! 3. [`prefix`]: what loggers and launchers print before a line is removed.
-//! 4. The recognizers: [`pattern`] (the user's own), [`record`], [`bar`], [`table`], [`block`], [`counted_row`] and
-//!    [`pairs`]. What one reads is an [`Observation`]: phase, epoch, step and metrics as printed.
-//! 5. [`position`]: the step of the run. Only the training's own counters move it. What is placed by inference has
+//! 1. `lines`: bytes become lines, without escape sequences.
+//! 2. `tracebacks`: errors, which may take any line.
+//! 3. `prefix`: what loggers and launchers print before a line is removed.
+//! 4. The recognizers: `pattern` (the user's own), `record`, `bar`, `table`, `block`, `counted_row` and
+//!    `pairs`. What one reads is an observation: phase, epoch, step and metrics as printed.
+//! 5. `position`: the step of the run. Only the training's own counters move it. What is placed by inference has
 //!    [`MetricsLine::step_inferred`] set.
-//! 6. [`phase`]: the metrics of evaluations get names of their own.
+//! 6. `phase`: the metrics of evaluations get names of their own.
 //!
 //! # Bounds
 //!

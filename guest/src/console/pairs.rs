@@ -316,7 +316,12 @@ impl<'a> Reader<'a> {
         if self.after_number
             && self.name.is_none()
             && names::is_unit(word.trim_end_matches('.'))
-            && !matches!(self.tokens.next_character(), Some('=' | ':' | '0'..='9'))
+            && match self.tokens.next_character() {
+                Some('=' | ':') => false,
+                // `800.12 samples/sec 2000 tokens/sec`, but `0.5 d 3`
+                Some('0'..='9') => word.contains('/'),
+                _ => true,
+            }
         {
             // `12.3 GB`, `2193.04 words/s`
             if let Some(candidate) = &mut self.candidate
@@ -417,7 +422,15 @@ impl<'a> Reader<'a> {
         if std::mem::take(&mut self.deviation) {
             return;
         }
-        let Some((start, end)) = self.name else { return };
+        let Some((start, end)) = self.name else {
+            // `Train loss 10 0.512`: which of the two is the value?
+            let unclear =
+                self.after_number && number.unit.is_empty() && !self.tokens.unit_follows();
+            if unclear && self.candidate.as_ref().is_some_and(|it| it.form == Form::Bare) {
+                self.candidate = None;
+            }
+            return;
+        };
         let words = self.text[start..end].trim_end();
         let is_word = number.value.as_ref().as_number().is_some_and(|number| !number.is_finite());
         if self.connector.is_none() && is_word && !self.stands_for_a_value() {

@@ -36,7 +36,8 @@ pub(super) fn read(
     }
     // `{…}, time=3s`: pairs behind a record. Anything else behind it makes it a sentence.
     let behind = pairs::read(rest);
-    if !rest.is_empty() && (behind.pairs.is_empty() || behind.leftover > 0) {
+    let says_nothing = behind.pairs.is_empty() && behind.step.is_none() && behind.epoch.is_none();
+    if !rest.is_empty() && (says_nothing || behind.leftover > 0) {
         return None;
     }
     let prefix = prefix.trim();
@@ -66,8 +67,11 @@ pub(super) fn read(
         });
         observations.push(Observation {
             phase: found_phase,
-            step: step.or_else(|| before.printed_step()).or(before.step_of_any_word()),
-            epoch: record.epoch.or(before.epoch),
+            step: step
+                .or_else(|| before.printed_step())
+                .or(before.step_of_any_word())
+                .or(behind.step_of_any_word()),
+            epoch: record.epoch.or(before.epoch).or(behind.epoch),
             epoch_total: before.epoch_total,
             metrics: record.metrics,
         });

@@ -83,6 +83,13 @@ pub(super) enum Row {
 impl Table {
     /// The table that a line of names begins.
     pub(super) fn begin(text: &str) -> Option<Self> {
+        // NequIP and DeePMD mark the names as a comment: `# Epoch batch  loss`. For spaCy `#` is a name.
+        let text = match text.strip_prefix("# ") {
+            Some(names) if !names.starts_with(' ') || !names.trim_start().starts_with("LOSS") => {
+                names.trim_start()
+            }
+            _ => text,
+        };
         // A header has no values: hardly any digits, and neither `=` nor a sentence.
         if text.len() > 2_000 {
             return None;
