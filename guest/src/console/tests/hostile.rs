@@ -189,6 +189,30 @@ fn long_lines_take_linear_time() {
         "x: 1 (",
         "x: [",
         "\u{1b}]x",
+        "  a",
+        "loss  ",
+        "│",
+        "#",
+        "1,5 ",
+        "loss=0,5 ",
+        "±",
+        "：",
+        "1/1 [",
+        " -----",
+        "1it [00:00<",
+        "step1",
+        "1-1batch:",
+        "tensor(",
+        "tensor(1, ",
+        "lr=[1, ",
+        "x[a=",
+        "loss is ",
+        "1h 1m 1s ",
+        "{'a': 1},",
+        "[1, 1",
+        "(1/1)",
+        "terminate called after throwing an instance of '",
+        "Fatal Python error: ",
     ];
     let begins = [
         ("", ""),
@@ -285,6 +309,32 @@ fn meaningful() -> impl Strategy<Value = Vec<u8>> {
             "é",
             ".",
             "\nDuring handling of the above exception, another exception occurred:\n",
+            // Tables, boxes, blocks, rows and bars.
+            "epoch  loss  acc\n",
+            "  ",
+            "│",
+            "╭──────╮\n",
+            "\n--------\n",
+            "| loss | 0.5 |\n",
+            "\nEpoch 1/2\n",
+            "\nLearning iteration 3/9\n",
+            "\n   Mean reward: 0.5\n",
+            "\n[10]\t",
+            "\n10 | ",
+            "\n10/20 - ",
+            " 5%|█| 10/20 [00:01<00:02, 3it/s, loss=0.5]",
+            "\rEvaluating: 10/20 ━━━━ ",
+            "{'loss': 0.5,\n",
+            "'step': 10}",
+            "0,5",
+            "±",
+            "：",
+            "#",
+            "validation ",
+            "terminate called after throwing an instance of 'x'\n",
+            "Fatal Python error: x\n",
+            "E  Traceback (most recent call last)\n",
+            "╭── Traceback (most recent call last) ──╮\n",
         ])
         .prop_map(|text: &str| text.as_bytes().to_vec()),
         prop::collection::vec(any::<u8>(), 0..4),
@@ -301,6 +351,35 @@ proptest! {
         size in 1_usize..20,
     ) {
         prop_assert_eq!(of_chunks([bytes.as_slice()]), of_chunks(bytes.chunks(size)));
+    }
+
+    #[test]
+    fn nothing_is_recorded_that_was_not_printed(bytes in meaningful()) {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        // A decimal comma is a point, and thousands have no comma.
+        let plain = super::lines::clean(text.as_bytes()).into_owned();
+        let prints = |number: String| {
+            let points = plain.replace(',', ".");
+            let joined = plain.replace(',', "");
+            [&plain, &points, &joined].iter().any(|text| text.contains(&number))
+        };
+        for event in events(&text) {
+            let Event::Metrics(line) = event else { continue };
+            if !line.step_inferred {
+                let printed = line.epoch_step.unwrap_or(line.step);
+                // A counter behind an epoch without a word for it is placed behind the epochs before.
+                prop_assert!(prints(printed.to_string()) || line.epoch.is_some(), "{line:?} in {text:?}");
+            }
+            for field in &line.metrics {
+                let number = match &field.value {
+                    Value::Integer(integer) => integer.to_string(),
+                    Value::Float(float) if float.is_finite() => format!("{float:?}"),
+                    _ => continue,
+                };
+                let short = number.trim_end_matches(".0").trim_start_matches('-').trim_start_matches('0');
+                prop_assert!(prints(short.to_owned()) || number.contains('e'), "{field:?} in {text:?}");
+            }
+        }
     }
 
     #[test]
