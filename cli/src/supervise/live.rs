@@ -271,15 +271,16 @@ fn tail_of(bytes: &[u8]) -> &[u8] {
 /// The column of the cursor behind an unfinished line; none if that is not certain: the line moves the cursor, or is as
 /// wide as the terminal.
 fn column(tail: &[u8], width: usize) -> Option<usize> {
-    let text = std::str::from_utf8(tail).ok()?;
-    let mut rest = text;
+    let mut rest = std::str::from_utf8(tail).ok()?;
+    let mut column = 0;
     while let Some(at) = rest.find(|c: char| c.is_control()) {
+        column += measure_text_width(&rest[..at]);
         // A color: ESC [ digits m.
         let sequence = rest[at..].strip_prefix("\u{1b}[")?;
         let sequence = sequence.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';');
         rest = sequence.strip_prefix('m')?;
     }
-    let column = measure_text_width(text);
+    column += measure_text_width(rest);
     (column < width).then_some(column)
 }
 
