@@ -325,6 +325,7 @@ impl<'a> Bar<'a> {
             epoch,
             epoch_total: description.epoch_total,
             metrics,
+            ..Observation::default()
         };
         (observation, owner)
     }

@@ -84,7 +84,10 @@ impl Block {
         let bullet = words.trim_start_matches(['|', '>', '-', '*', '•', '│', ' ']);
         let bulleted = bullet.len() < words.len();
         let reading = pairs::read(bullet);
-        if reading.step.is_some() || reading.epoch.is_some() {
+        let own = reading.step.is_some() || reading.epoch.is_some() || reading.progress.is_some();
+        let evaluates = matches!(reading.phase_of_names(), Some(Phase::Evaluation(_)));
+        if own || evaluates && reading.pairs.len() > 1 && self.observation.phase == Phase::Training
+        {
             return Inside::Outside;
         }
         let is_value = (1..=4).contains(&reading.pairs.len())

@@ -70,6 +70,7 @@ pub(super) fn read(text: &str) -> Option<Result<Observation, &'static str>> {
             epoch,
             epoch_total: reading.epoch_total,
             metrics,
+            ..Observation::default()
         })
     })
 }

@@ -58,6 +58,8 @@ pub(super) struct Observation {
     /// The number after the epoch's slash: `Epoch 1/5`.
     pub(super) epoch_total: Option<u64>,
     pub(super) metrics: Metrics,
+    /// The line counts nothing by itself, and belongs to the lines before it.
+    pub(super) stands_alone: bool,
 }
 
 impl Metrics {

@@ -19,6 +19,8 @@ pub(super) struct Marker {
     rank: u8,
     value: u64,
     total: Option<u64>,
+    /// Nothing stands between the word and the number.
+    bare: bool,
 }
 
 /// How a number follows its name, from the least to the most certain form.
@@ -87,7 +89,7 @@ impl Reading<'_> {
 
     /// The printed step.
     pub(super) fn printed_step(&self) -> Option<PrintedStep> {
-        if let Some(Marker { rank, value, total }) = self.step
+        if let Some(Marker { rank, value, total, .. }) = self.step
             && (rank >= names::SURE || self.classes().outcome)
         {
             let count = if rank == names::RUN { Count::Run } else { Count::Marker };
@@ -131,7 +133,13 @@ impl Reading<'_> {
         }
         let Class { metric, outcome, setting } = self.classes();
         let weak = self.step.is_some_and(|step| step.rank < names::SURE);
-        let marked = self.step.is_some() && (!weak || outcome) || self.epoch.is_some();
+        // `Episode 30  Last length: 123  Average length: 45`
+        let is_row = self.begins_with_count
+            && self.leftover == 0
+            && self.pairs.len() > 1
+            && self.pairs.iter().all(Pair::is_connected)
+            && self.step.is_some_and(|step| step.bare);
+        let marked = self.step.is_some() && (!weak || outcome || is_row) || self.epoch.is_some();
         if self.settings || setting && !outcome {
             return Err("it lists settings");
         }
@@ -163,7 +171,8 @@ impl Reading<'_> {
                 return Err("no step or epoch, here or before");
             }
         }
-        let step = self.printed_step();
+        let step = self.printed_step().or_else(|| self.step_of_any_word().filter(|_| is_row));
+        let phase = self.phase.or_else(|| self.phase_of_names());
         let mut metrics = Metrics::default();
         for pair in self.pairs {
             // Of two pairs with the same name, the first belongs to the line's own heading.
@@ -180,12 +189,23 @@ impl Reading<'_> {
             return Err("numbers without a connector, and none has the name of a training metric");
         }
         Ok(Observation {
-            phase: self.phase.unwrap_or_default(),
+            phase: phase.unwrap_or_default(),
             step,
             epoch: self.epoch,
             epoch_total: self.epoch_total,
             metrics,
+            ..Observation::default()
         })
+    }
+
+    /// The phase of `val Loss: 0.21 Acc: 0.90`: that of the first name, if no other name says something else.
+    pub(super) fn phase_of_names(&self) -> Option<Phase> {
+        let mut phases = self.pairs.iter().map(|pair| {
+            let (first, _) = pair.name.split_once(' ')?;
+            phase::of_word(first)
+        });
+        let first = phases.next()??;
+        phases.flatten().all(|other| other == first).then_some(first)
     }
 }
 
@@ -642,7 +662,8 @@ impl<'a> Reader<'a> {
     fn take_step(&mut self, rank: u8, value: u64, total: Option<u64>) {
         self.begin_count();
         if self.found.step.is_none_or(|taken| rank > taken.rank) {
-            self.found.step = Some(Marker { rank, value, total });
+            let bare = self.connector.is_none() && !self.bracketed;
+            self.found.step = Some(Marker { rank, value, total, bare });
         }
     }
 

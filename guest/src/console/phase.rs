@@ -42,10 +42,9 @@ pub(super) fn of_words(words: &str) -> Option<Phase> {
     words.split(|c: char| !c.is_alphanumeric()).find_map(of_word)
 }
 
-/// Whether a name says by itself that it is of an evaluation: `val_loss`, `eval/accuracy`, `best_valid_acc`.
-fn names_evaluation(name: &str) -> bool {
-    name.split(|c: char| !c.is_alphanumeric())
-        .any(|word| matches!(of_word(word), Some(Phase::Evaluation(_))))
+/// Whether a name says by itself of which phase it is: `val_loss`, `eval/accuracy`, `best_valid_acc`, `train_loss`.
+fn names_phase(name: &str) -> bool {
+    name.split(|c: char| !c.is_alphanumeric()).any(|word| of_word(word).is_some())
 }
 
 /// Keeps the metrics of trainings and evaluations under different names.
@@ -67,7 +66,7 @@ impl Names {
                 remember(&mut self.training, name);
                 None
             }
-            Phase::Evaluation(_) if names_evaluation(name) => None,
+            Phase::Evaluation(_) if names_phase(name) => None,
             Phase::Evaluation(prefix) => {
                 if self.training.contains(name) || is_shared(name) {
                     return Some(format!("{prefix}_{name}"));

@@ -198,7 +198,11 @@ impl Tracker {
             _ => {
                 self.take_epoch(printed_epoch);
                 let epoch = epoch.or(self.epoch);
-                Place { step: self.next(), inferred: true, epoch_step: self.epoch_step(), epoch }
+                // Further values of the epoch.
+                let continues =
+                    observation.stands_alone && self.epoch.is_some() && self.counted > 0;
+                let step = if continues { self.present() } else { self.next() };
+                Place { step, inferred: true, epoch_step: self.epoch_step(), epoch }
             }
         }
     }

@@ -207,8 +207,9 @@ fn process(rest: &str) -> Option<&str> {
 fn fairseq(rest: &str) -> Option<&str> {
     let after = rest.strip_prefix("| ")?;
     let words = after.trim_start();
-    (words.len() > 6 && words.is_char_boundary(6) && words[..6].eq_ignore_ascii_case("epoch "))
-        .then_some(after)
+    let word = words.get(..6).filter(|word| word.eq_ignore_ascii_case("epoch "))?;
+    // In a box the name and the number are in cells of their own.
+    words[word.len()..].trim_start().starts_with(|c: char| c.is_ascii_digit()).then_some(after)
 }
 
 /// glog and absl: `I0303 12:00:01.123456 140012 train.py:88] `

@@ -11,7 +11,7 @@ use super::counted_row;
 use super::lines::{self, Line};
 
 use super::numbers::{self, DecimalMark};
-use super::observation::{Observation, Phase, PrintedStep};
+use super::observation::{Count, Observation, Phase, PrintedStep};
 use super::pairs::{self, Context};
 use super::pattern::Patterns;
 use super::phase::Names;
@@ -324,8 +324,8 @@ impl Reader {
                 self.region = Region::Block(Block::listing());
                 return by("block", "the heading of a result");
             }
-            if Frame::opens(text) {
-                self.region = Region::Frame(Frame::default());
+            if let Some(frame) = Frame::begin(text) {
+                self.region = Region::Frame(frame);
                 return by("table", "a line that may begin a box");
             }
         }
@@ -373,13 +373,17 @@ impl Reader {
         }
         let stands_alone =
             reading.step.is_none() && reading.epoch.is_none() && reading.progress.is_none();
-        let own_phase = phase.or(reading.phase);
+        let own_phase = phase.or(reading.phase).or_else(|| reading.phase_of_names());
         let context = Context { training: out.shared.tracker.is_training() };
         match reading.judge(context) {
             Ok(mut observation) => {
                 observation.phase =
                     own_phase.unwrap_or(if stands_alone { self.phase } else { Phase::Training });
-                self.take(observation, Epoch::Printed, drawing, out);
+                // A position within the epoch that was announced.
+                let counts = observation.step.is_some_and(|step| step.count == Count::Progress);
+                let epoch = if counts { Epoch::Announced } else { Epoch::Printed };
+                observation.stands_alone = stands_alone;
+                self.take(observation, epoch, drawing, out);
                 by("pairs", "names and numbers on a line that belongs to the training")
             }
             Err(reason) => {
@@ -414,7 +418,7 @@ impl Reader {
             let position = bar.done.map(|value| PrintedStep {
                 value,
                 total: bar.total,
-                count: super::observation::Count::Progress,
+                count: Count::Progress,
             });
             if let Region::Table(table) = &mut self.region
                 && let Some(table::Row::Metrics(observation)) = table.row(bar.description, position)

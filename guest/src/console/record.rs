@@ -74,6 +74,7 @@ pub(super) fn read(
             epoch: record.epoch.or(before.epoch).or(behind.epoch),
             epoch_total: before.epoch_total,
             metrics: record.metrics,
+            ..Observation::default()
         });
     }
     if observations.is_empty() {

@@ -272,6 +272,8 @@ pub(super) struct Frame {
     epoch: Option<f64>,
     phase: Option<Phase>,
     rows: usize,
+    /// Its rows have no borders: two columns below a rule of two parts (garage, tabulate).
+    open: bool,
 }
 
 /// What a line is to an open box.
@@ -286,7 +288,12 @@ pub(super) enum Inside {
 
 impl Frame {
     /// Whether a line opens a box.
-    pub(super) fn opens(text: &str) -> bool {
+    pub(super) fn begin(text: &str) -> Option<Self> {
+        let open = text.split_whitespace().count() == 2;
+        Self::opens(text).then(|| Self { open, ..Self::default() })
+    }
+
+    fn opens(text: &str) -> bool {
         let text = text.trim();
         let first = text.chars().next().unwrap_or(' ');
         (matches!(first, '╭' | '┌' | '┏' | '╔')
@@ -307,13 +314,17 @@ impl Frame {
             let closes = first == '-' && self.rows > 0;
             return if closes { Inside::Closes } else { Inside::Row };
         }
-        if !matches!(first, '|' | '│' | '┃' | '║') || self.rows == MAX_ROWS {
+        let bordered = matches!(first, '|' | '│' | '┃' | '║');
+        if bordered == self.open || self.rows == MAX_ROWS {
             return Inside::Outside;
         }
         self.rows += 1;
         let inside = text.trim_matches(|c| matches!(c, '|' | '│' | '┃' | '║' | ' '));
         let indented = text.chars().nth(1) == Some(' ') && text.chars().nth(2) == Some(' ');
         let cells: Vec<&str> = cells(inside).into_iter().filter(|cell| !cell.is_empty()).collect();
+        if self.open && cells.len() != 2 {
+            return Inside::Outside;
+        }
         match cells[..] {
             [name, value] => self.pair(name, value, indented),
             [section] if section.ends_with('/') => self.section = section.to_owned(),
@@ -359,6 +370,7 @@ impl Frame {
             epoch: self.epoch,
             epoch_total: None,
             metrics: self.metrics,
+            ..Observation::default()
         })
     }
 }
