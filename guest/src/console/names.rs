@@ -70,9 +70,8 @@ fn role_of_word(word: &str) -> Role {
         | "training_iteration" | "up" | "num_timesteps" | "total_timesteps" | "训练次数"
         | "步数" | "步" | "迭代" | "迭代次数" | "ステップ" | "shag" | "шаг" | "paso"
         | "schritt" | "étape" => Role::Step(SURE),
-        "steps" | "iters" | "iterations" | "update" | "updates" | "timesteps" | "timestep" => {
-            Role::Step(2)
-        }
+        "steps" | "iters" | "iterations" | "update" | "updates" | "nupdates" | "timesteps"
+        | "timestep" => Role::Step(2),
         "batch" | "minibatch" | "episode" | "episodes" | "tick" | "round" | "generation" => {
             Role::Step(1)
         }

@@ -138,7 +138,7 @@ impl Reading<'_> {
             && self.leftover == 0
             && self.pairs.len() > 1
             && self.pairs.iter().all(Pair::is_connected)
-            && self.step.is_some_and(|step| step.bare);
+            && self.step.is_some_and(|step| step.bare || self.epoch.is_some());
         let marked = self.step.is_some() && (!weak || outcome || is_row) || self.epoch.is_some();
         if self.settings || setting && !outcome {
             return Err("it lists settings");
@@ -461,6 +461,10 @@ impl<'a> Reader<'a> {
         let measured = !number.unit.is_empty() || self.tokens.unit_follows();
         let filled = !self.bracketed || self.tokens.next_character() == Some(']');
         match self.role() {
+            // `Episode: 10 | Steps: 200`: how many steps the episode had.
+            Role::Step(rank) if rank < names::SURE && self.found.step.is_some() && filled => {
+                self.pair(words, number);
+            }
             Role::Step(rank) => {
                 if let Some(step) = numbers::as_step(&number.value).filter(|_| !measured) {
                     self.note_prefix(words);
@@ -615,6 +619,17 @@ impl<'a> Reader<'a> {
                     self.found.phase = self.found.phase.or_else(|| phase::of_word(name));
                     self.take_epoch(epoch, None);
                     self.candidate = None;
+                }
+                if bracketed
+                    && self.name.is_none()
+                    && self.candidate.is_none()
+                    && self.found.pairs.is_empty()
+                    && let Some((epoch, epochs)) = self.found.progress
+                    && self.found.epoch.is_none()
+                {
+                    // `[0/5][50/1583]`: the epoch and the batch.
+                    self.take_epoch(Some(epoch as f64), epochs);
+                    self.found.progress = None;
                 }
                 let named = self.name.is_some() && self.connector.is_some();
                 let first =

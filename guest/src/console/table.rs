@@ -322,7 +322,9 @@ impl Frame {
         let inside = text.trim_matches(|c| matches!(c, '|' | '│' | '┃' | '║' | ' '));
         let indented = text.chars().nth(1) == Some(' ') && text.chars().nth(2) == Some(' ');
         let cells: Vec<&str> = cells(inside).into_iter().filter(|cell| !cell.is_empty()).collect();
-        if self.open && cells.len() != 2 {
+        // A line of dashes also stands between the lines of a log: `| end of epoch 1 | valid loss 5.12 |`.
+        let is_first = self.metrics.is_empty() && self.step.is_none();
+        if self.open && cells.len() != 2 || is_first && cells.len() > 2 {
             return Inside::Outside;
         }
         match cells[..] {

@@ -209,6 +209,13 @@ impl<'a> Tokens<'a> {
             }
             _ => chunk,
         };
+        // `0.512+0.012`: the mean and the deviation of a cross-validation.
+        if let Some((number, deviation)) = chunk.split_once('+')
+            && let (Some(value), Some(_)) = (numbers::exact(number), numbers::exact(deviation))
+        {
+            self.at += chunk.len();
+            return Token::Number(Number { value, unit: "" });
+        }
         // `step 1:loss:0.5`
         if let Some((number, rest)) = chunk.split_once(':')
             && rest.starts_with(char::is_alphabetic)
