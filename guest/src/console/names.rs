@@ -68,8 +68,8 @@ fn role_of_word(word: &str) -> Role {
         }
         "iteration" | "iter" | "it" | "itr" | "n_iter" | "global_iter" | "iteration_number"
         | "training_iteration" | "up" | "num_timesteps" | "total_timesteps" | "训练次数"
-        | "步数" | "步" | "迭代" | "迭代次数" | "ステップ" | "shag" | "шаг" | "paso"
-        | "schritt" | "étape" => Role::Step(SURE),
+        | "步数" | "步" | "迭代" | "迭代次数" | "ステップ" | "шаг" | "paso" | "schritt"
+        | "étape" => Role::Step(SURE),
         "steps" | "iters" | "iterations" | "update" | "updates" | "nupdates" | "timesteps"
         | "timestep" => Role::Step(2),
         "batch" | "minibatch" | "episode" | "episodes" | "tick" | "round" | "generation" => {
@@ -380,7 +380,6 @@ pub(super) fn is_setting(name: &str) -> bool {
             | "patience"
             | "stride"
             | "workers"
-            | "bsz_per_gpu"
     );
     known
         || contains_word(name, &["per_device_train_batch_size", "gradient_accumulation_steps"])

@@ -251,7 +251,7 @@ pub(super) enum DecimalMark {
 }
 
 impl DecimalMark {
-    /// What the numbers of a line show: those after a connector or a name.
+    /// What the numbers of a line show: those that are the value of a name.
     pub(super) fn seen_in(self, text: &str) -> Self {
         if self != Self::Unknown {
             return self;
@@ -262,36 +262,44 @@ impl DecimalMark {
             let before =
                 bytes[..at].iter().rev().take(20).take_while(|b| b.is_ascii_digit()).count();
             let after = digits(&bytes[at + 1..bytes.len().min(at + 24)]);
-            if before == 0 || after == 0 {
+            let (start, end) = (at - before, at + 1 + after);
+            if before == 0 || after == 0 || !is_value(bytes, start) {
                 continue;
             }
-            let start = at - before;
-            let lead = bytes[..start].iter().rev().find(|byte| **byte != b' ').copied();
-            let lead = match lead {
-                Some(b'-' | b'+') => bytes[..start - 1].iter().rev().find(|b| **b != b' ').copied(),
-                lead => lead,
-            };
-            let next = bytes.get(at + 1 + after).copied();
-            let is_pair = matches!(lead, Some(b'=' | b':' | b'|'))
-                || lead.is_some_and(|byte| byte.is_ascii_alphabetic() || byte >= 0x80)
-                    && bytes.get(start.wrapping_sub(1)) == Some(&b' ');
-            if !is_pair || matches!(next, Some(b'.' | b':' | b'-' | b'/')) {
-                continue;
-            }
-            if bytes[at] == b'.' {
-                return Self::Point;
-            }
-            // `12:00:00,123` is a time; `1,234` may be a thousand; `0,1,2` is a list.
-            let is_time =
-                start >= 2 && bytes[start - 1] == b':' && bytes[start - 2].is_ascii_digit();
-            let is_list =
-                next == Some(b',') && bytes.get(at + 2 + after).is_some_and(u8::is_ascii_digit);
-            let is_decimal = bytes[start] == b'0' && before == 1 || after != 3;
-            if is_decimal && !is_time && !is_list {
-                found = Self::Comma;
+            let next = bytes.get(end).copied();
+            match bytes[at] {
+                // A version, an address or a time of several parts.
+                _ if matches!(next, Some(b'.' | b':' | b'-' | b'/')) => {}
+                // `1.234,5`
+                b'.' if after == 3 && next == Some(b',') && digits(&bytes[end + 1..]) > 0 => {
+                    found = Self::Comma;
+                }
+                b'.' => return Self::Point,
+                // `1,234` may be a thousand, `0,1,2` is a list.
+                _ => {
+                    let is_list = next == Some(b',') && digits(&bytes[end + 1..]) > 0;
+                    let is_decimal = after != 3 || before == 1 && bytes[start] == b'0';
+                    if is_decimal && !is_list {
+                        found = Self::Comma;
+                    }
+                }
             }
         }
         found
+    }
+}
+
+/// Whether the number at `start` is the value of a name: after `=`, `:`, `|`, or a word and a space.
+fn is_value(bytes: &[u8], start: usize) -> bool {
+    let signed = start > 0 && matches!(bytes[start - 1], b'-' | b'+');
+    let before = &bytes[..start - usize::from(signed)];
+    let last = before.iter().rposition(|byte| *byte != b' ');
+    match last.map(|last| (before[last], last + 1 < before.len())) {
+        // `12:00:00,123` is a time.
+        Some((b':', false)) => before.len() < 2 || !before[before.len() - 2].is_ascii_digit(),
+        Some((b'=' | b':' | b'|', _)) => true,
+        Some((byte, spaced)) => spaced && (byte.is_ascii_alphabetic() || byte >= 0x80),
+        None => false,
     }
 }
 
@@ -304,6 +312,8 @@ pub(super) fn with_points(text: &str) -> String {
         let inside = at > 0 && is_digit(at - 1) && is_digit(at + 1);
         match c {
             ',' if inside => out.push('.'),
+            // `1.234,5`
+            '.' if inside && bytes.get(at + 4) == Some(&b',') && is_digit(at + 3) => {}
             _ => out.push(c),
         }
     }

@@ -1,5 +1,5 @@
-//! The user's own patterns, for formats that no recognizer knows: regular expressions in the syntax of the `regex`
-//! crate, which take linear time. They are tried before the recognizers.
+//! The user's own patterns, for formats that no recognizer knows: regular expressions in the syntax of the `regex-lite`
+//! crate (that of `regex` without classes of Unicode), which take linear time. They are tried before the recognizers.
 
 use regex_lite::{Regex, RegexBuilder};
 use serde_json::Value as Json;

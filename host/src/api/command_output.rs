@@ -37,7 +37,7 @@ impl OutputParser {
 
     /// A parser that tries patterns before its recognizers. `patterns` is JSON:
     /// `{"patterns": ["it (?<step>\d+) ce=(?<loss>\S+)"], "ignore": [], "step_from": ""}`, where every key may be
-    /// missing. A pattern is a regular expression in the syntax of the `regex` crate, with groups named `step`, `epoch`,
+    /// missing. A pattern is a regular expression in the syntax of the `regex-lite` crate, with groups named `step`, `epoch`,
     /// `phase` and after metrics. Lines that one of `ignore` matches are not read. `step_from` names the metric that is
     /// the step.
     ///

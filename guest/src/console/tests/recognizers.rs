@@ -93,6 +93,7 @@ fn a_log_has_decimal_points_or_decimal_commas() {
         // After a decimal point a comma is none: neither 0 nor 512 is the loss.
         ("step 1 loss=0.5\nstep 2 loss=0,512 acc=1\n", &["step 1 loss=0.5", "step 2 acc=1"]),
         ("step 1 loss=2 tokens=1,234\n", &["step 1 loss=2 tokens=1234"]),
+        ("step 1 loss=0,5 tokens=1.234,5\n", &["step 1 loss=0.5 tokens=1234.5"]),
         ("step 1 loss=0,5, acc=0,25\n", &["step 1 loss=0.5 acc=0.25"]),
     ]);
 }
