@@ -58,9 +58,7 @@ pub(super) fn read(text: &str) -> Option<Result<Observation, &'static str>> {
     }
     let mut metrics = Metrics::default();
     for pair in reading.pairs.drain(..) {
-        if !metrics.has(&pair.name) {
-            metrics.add(&pair.name, pair.value);
-        }
+        metrics.add_new(&pair.name, pair.value);
     }
     let epoch = epoch.map(|epoch| epoch as f64).or(reading.epoch);
     (!metrics.is_empty()).then(|| {

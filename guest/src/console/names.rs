@@ -46,37 +46,68 @@ pub(super) fn key_role(key: &str) -> Role {
 pub(super) const LONGEST_WORD: usize = 24;
 
 /// A word in lower case, without an allocation if it is short and ASCII.
-pub(super) fn lowercase<'a>(word: &str, buffer: &'a mut [u8; LONGEST_WORD]) -> Cow<'a, str> {
+pub(super) fn lowercase<'a>(word: &str, buffer: &'a mut [u8; LONGEST_WORD]) -> Cow<'a, [u8]> {
     if word.len() > LONGEST_WORD || !word.is_ascii() {
-        return Cow::Owned(word.to_lowercase());
+        return Cow::Owned(word.to_lowercase().into_bytes());
     }
     let lower = &mut buffer[..word.len()];
     lower.copy_from_slice(word.as_bytes());
     lower.make_ascii_lowercase();
-    // It is ASCII.
-    Cow::Borrowed(std::str::from_utf8(lower).unwrap_or_default())
+    Cow::Borrowed(lower)
+}
+
+/// A word without what is neither a letter nor a digit at its ends.
+pub(super) fn trimmed(word: &str) -> &str {
+    let is_plain = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    if is_plain(word.as_bytes().first()) && is_plain(word.as_bytes().last()) {
+        return word;
+    }
+    word.trim_matches(|c: char| !c.is_alphanumeric())
 }
 
 fn role_of_word(word: &str) -> Role {
+    if !word.is_ascii() {
+        return role_of_foreign_word(&word.to_lowercase());
+    }
     let mut lower = [0; LONGEST_WORD];
     let word = lowercase(word, &mut lower);
     match word.as_ref() {
-        "global_step" | "global step" | "globalstep" | "global_steps" | "num_updates"
-        | "trainer_step" => Role::Step(RUN),
-        "step" | "_step" | "current_step" | "current_steps" | "train_step" | "training_step" => {
-            Role::Step(STEP)
-        }
-        "iteration" | "iter" | "it" | "itr" | "n_iter" | "global_iter" | "iteration_number"
-        | "training_iteration" | "up" | "num_timesteps" | "total_timesteps" | "训练次数"
-        | "步数" | "步" | "迭代" | "迭代次数" | "ステップ" | "шаг" | "paso" | "schritt"
-        | "étape" => Role::Step(SURE),
-        "steps" | "iters" | "iterations" | "update" | "updates" | "nupdates" | "timesteps"
-        | "timestep" => Role::Step(2),
-        "batch" | "minibatch" | "episode" | "episodes" | "tick" | "round" | "generation" => {
+        b"global_step" | b"global step" | b"globalstep" | b"global_steps" | b"num_updates"
+        | b"trainer_step" => Role::Step(RUN),
+        b"step" | b"_step" | b"current_step" | b"current_steps" | b"train_step"
+        | b"training_step" => Role::Step(STEP),
+        b"iteration"
+        | b"iter"
+        | b"it"
+        | b"itr"
+        | b"n_iter"
+        | b"global_iter"
+        | b"iteration_number"
+        | b"training_iteration"
+        | b"up"
+        | b"num_timesteps"
+        | b"total_timesteps"
+        | b"paso"
+        | b"schritt" => Role::Step(SURE),
+        b"steps" | b"iters" | b"iterations" | b"update" | b"updates" | b"nupdates"
+        | b"timesteps" | b"timestep" => Role::Step(2),
+        b"batch" | b"minibatch" | b"episode" | b"episodes" | b"tick" | b"round" | b"generation" => {
             Role::Step(1)
         }
-        "epoch" | "current_epoch" | "epochs" | "epoch_num" | "epch" | "轮次" | "轮" | "époque"
-        | "epoca" | "época" | "эпоха" | "epoche" | "エポック" => Role::Epoch,
+        b"epoch" | b"current_epoch" | b"epochs" | b"epoch_num" | b"epch" | b"epoca" | b"epoche" => {
+            Role::Epoch
+        }
+        _ => Role::Other,
+    }
+}
+
+/// The words of other scripts, in lower case.
+fn role_of_foreign_word(word: &str) -> Role {
+    match word {
+        "训练次数" | "步数" | "步" | "迭代" | "迭代次数" | "ステップ" | "шаг" | "étape" => {
+            Role::Step(SURE)
+        }
+        "轮次" | "轮" | "époque" | "época" | "эпоха" | "エポック" => Role::Epoch,
         _ => Role::Other,
     }
 }
@@ -196,79 +227,79 @@ const METRIC_PARTS: &[&str] = &[
 ];
 
 /// Whether a word, in lower case and without the digits at its end, makes a name a metric: `acc1`, `rmse`.
-fn is_metric_stem(stem: &str) -> bool {
+fn is_metric_stem(stem: &[u8]) -> bool {
     matches!(
         stem,
-        "acc"
-            | "accu"
-            | "error"
-            | "ppl"
-            | "lr"
-            | "cost"
-            | "rew"
-            | "return"
-            | "returns"
-            | "averagereturn"
-            | "meanreturn"
-            | "episodereturn"
-            | "avgreturn"
-            | "ce"
-            | "bce"
-            | "hmean"
-            | "xent"
-            | "kimg"
-            | "ap"
-            | "ar"
-            | "logloss"
-            | "norm"
-            | "bleu"
-            | "rouge"
-            | "rougel"
-            | "wer"
-            | "cer"
-            | "auc"
-            | "auroc"
-            | "mae"
-            | "mse"
-            | "rmse"
-            | "psnr"
-            | "ssim"
-            | "fid"
-            | "iou"
-            | "miou"
-            | "map"
-            | "map50"
-            | "bpb"
-            | "bpc"
-            | "mfu"
-            | "kl"
-            | "entropy"
-            | "precision"
-            | "recall"
-            | "dice"
-            | "gnorm"
-            | "gradnorm"
-            | "nll"
-            | "elbo"
-            | "score"
-            | "wps"
-            | "ndcg"
-            | "mrr"
-            | "meteor"
-            | "chrf"
-            | "hits"
-            | "em"
+        b"acc"
+            | b"accu"
+            | b"error"
+            | b"ppl"
+            | b"lr"
+            | b"cost"
+            | b"rew"
+            | b"return"
+            | b"returns"
+            | b"averagereturn"
+            | b"meanreturn"
+            | b"episodereturn"
+            | b"avgreturn"
+            | b"ce"
+            | b"bce"
+            | b"hmean"
+            | b"xent"
+            | b"kimg"
+            | b"ap"
+            | b"ar"
+            | b"logloss"
+            | b"norm"
+            | b"bleu"
+            | b"rouge"
+            | b"rougel"
+            | b"wer"
+            | b"cer"
+            | b"auc"
+            | b"auroc"
+            | b"mae"
+            | b"mse"
+            | b"rmse"
+            | b"psnr"
+            | b"ssim"
+            | b"fid"
+            | b"iou"
+            | b"miou"
+            | b"map"
+            | b"map50"
+            | b"bpb"
+            | b"bpc"
+            | b"mfu"
+            | b"kl"
+            | b"entropy"
+            | b"precision"
+            | b"recall"
+            | b"dice"
+            | b"gnorm"
+            | b"gradnorm"
+            | b"nll"
+            | b"elbo"
+            | b"score"
+            | b"wps"
+            | b"ndcg"
+            | b"mrr"
+            | b"meteor"
+            | b"chrf"
+            | b"hits"
+            | b"em"
     )
 }
 
 /// Whether two words make a name a metric: `learning_rate`, `grad norm`, `samples_per_second`. Both in lower case.
-fn is_metric_pair(first: &str, second: &str) -> bool {
+fn is_metric_pair(first: &[u8], second: &[u8]) -> bool {
     matches!(
         (first, second),
-        ("learning", "rate")
-            | ("grad" | "gradient", "norm")
-            | ("per", "second" | "sec")
-            | ("exact", "match")
+        (b"learning", b"rate")
+            | (b"grad" | b"gradient", b"norm")
+            | (b"per", b"second" | b"sec")
+            | (b"exact", b"match")
     )
 }
 
@@ -279,17 +310,18 @@ pub(super) fn is_metric(name: &str) -> bool {
     let mut before = "";
     words(name).any(|word| {
         let lower = lowercase(word, buffer);
-        let stem = lower.trim_end_matches(|c: char| c.is_ascii_digit());
-        is_metric_stem(stem)
+        let digits = lower.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+        let stem = &lower[..lower.len() - digits];
+        let found = is_metric_stem(stem)
             // These mean a metric only with a digit: `f1`, `r2` and `top5`.
-            || matches!(stem, "f" | "r" | "l" | "top") && stem.len() < lower.len()
-            || METRIC_PARTS.iter().any(|part| lower.starts_with(part) || lower.ends_with(part))
-            || matches!(&*lower, "rate" | "norm" | "second" | "sec" | "match")
-                && is_metric_pair(&lowercase(std::mem::replace(&mut before, word), before_buffer), &lower)
-            || {
-                before = word;
-                false
-            }
+            || digits > 0 && matches!(stem, b"f" | b"r" | b"l" | b"top")
+            || METRIC_PARTS.iter().any(|part| {
+                lower.starts_with(part.as_bytes()) || lower.ends_with(part.as_bytes())
+            })
+            || matches!(&*lower, b"rate" | b"norm" | b"second" | b"sec" | b"match")
+                && is_metric_pair(&lowercase(before, before_buffer), &lower);
+        before = word;
+        found
     })
 }
 
@@ -321,7 +353,12 @@ fn is_learning_rate(name: &str) -> bool {
     let mut buffer = [0; LONGEST_WORD];
     matches!(
         lowercase(name, &mut buffer).as_ref(),
-        "lr" | "learning_rate" | "learning rate" | "base_lr" | "current learning rate" | "lr0"
+        b"lr"
+            | b"learning_rate"
+            | b"learning rate"
+            | b"base_lr"
+            | b"current learning rate"
+            | b"lr0"
     )
 }
 
@@ -332,54 +369,54 @@ pub(super) fn is_setting(name: &str) -> bool {
     let mut buffer = [0; LONGEST_WORD];
     let known = matches!(
         lowercase(name, &mut buffer).as_ref(),
-        "batch_size"
-            | "train_batch_size"
-            | "eval_batch_size"
-            | "seed"
-            | "num_epochs"
-            | "epochs"
-            | "n_epochs"
-            | "max_epochs"
-            | "num_train_epochs"
-            | "max_steps"
-            | "max_iters"
-            | "num_steps"
-            | "total_steps"
-            | "hidden_size"
-            | "hidden_dim"
-            | "num_layers"
-            | "n_layers"
-            | "n_layer"
-            | "n_head"
-            | "n_heads"
-            | "num_heads"
-            | "n_embd"
-            | "d_model"
-            | "dropout"
-            | "weight_decay"
-            | "warmup_steps"
-            | "warmup"
-            | "num_workers"
-            | "vocab_size"
-            | "block_size"
-            | "seq_len"
-            | "max_length"
-            | "momentum"
-            | "gamma"
-            | "beta1"
-            | "beta2"
-            | "weight decay"
-            | "wd"
-            | "hidden"
-            | "layers"
-            | "imgsz"
-            | "base_lr"
-            | "step_size"
-            | "label_smoothing"
-            | "milestones"
-            | "patience"
-            | "stride"
-            | "workers"
+        b"batch_size"
+            | b"train_batch_size"
+            | b"eval_batch_size"
+            | b"seed"
+            | b"num_epochs"
+            | b"epochs"
+            | b"n_epochs"
+            | b"max_epochs"
+            | b"num_train_epochs"
+            | b"max_steps"
+            | b"max_iters"
+            | b"num_steps"
+            | b"total_steps"
+            | b"hidden_size"
+            | b"hidden_dim"
+            | b"num_layers"
+            | b"n_layers"
+            | b"n_layer"
+            | b"n_head"
+            | b"n_heads"
+            | b"num_heads"
+            | b"n_embd"
+            | b"d_model"
+            | b"dropout"
+            | b"weight_decay"
+            | b"warmup_steps"
+            | b"warmup"
+            | b"num_workers"
+            | b"vocab_size"
+            | b"block_size"
+            | b"seq_len"
+            | b"max_length"
+            | b"momentum"
+            | b"gamma"
+            | b"beta1"
+            | b"beta2"
+            | b"weight decay"
+            | b"wd"
+            | b"hidden"
+            | b"layers"
+            | b"imgsz"
+            | b"base_lr"
+            | b"step_size"
+            | b"label_smoothing"
+            | b"milestones"
+            | b"patience"
+            | b"stride"
+            | b"workers"
     );
     known
         || contains_word(name, &["per_device_train_batch_size", "gradient_accumulation_steps"])
@@ -416,43 +453,75 @@ pub(super) fn is_bookkeeping(name: &str) -> bool {
 /// Whether a name's last word is common before a number in logs, but is not a measurement.
 pub(super) fn is_ignored(name: &str) -> bool {
     let last = name.rsplit(char::is_whitespace).next().unwrap_or(name);
+    let mut buffer = [0; LONGEST_WORD];
     is_level(last)
-        || contains_word(
-            last,
-            &[
-                "v_num",
-                "eta",
-                "rank",
-                "local_rank",
-                "pid",
-                "port",
-                "localhost",
-                "worker",
-                "node",
-                "line",
-                "cuda",
-                "cpu",
-                "gpu",
-                "xpu",
-                "npu",
-                "mps",
-                "version",
-                "dataloader",
-            ],
+        || matches!(
+            lowercase(last, &mut buffer).as_ref(),
+            b"v_num"
+                | b"eta"
+                | b"rank"
+                | b"local_rank"
+                | b"pid"
+                | b"port"
+                | b"localhost"
+                | b"worker"
+                | b"node"
+                | b"line"
+                | b"cuda"
+                | b"cpu"
+                | b"gpu"
+                | b"xpu"
+                | b"npu"
+                | b"mps"
+                | b"version"
+                | b"dataloader"
         )
 }
 
 /// Whether a word is one that connects a sentence: numbers next to it are prose.
 pub(super) fn is_prose(word: &str) -> bool {
+    let mut buffer = [0; LONGEST_WORD];
     word.len() <= 8
-        && contains_word(
-            word,
-            &[
-                "from", "to", "with", "is", "was", "are", "in", "improved", "than", "after",
-                "before", "took", "at", "for", "by", "and", "the", "a", "an", "has", "have", "got",
-                "did", "not", "on", "of", "or", "until", "since", "over", "under", "into", "about",
-                "only", "still", "as", "reached", "reducing",
-            ],
+        && matches!(
+            lowercase(word, &mut buffer).as_ref(),
+            b"from"
+                | b"to"
+                | b"with"
+                | b"is"
+                | b"was"
+                | b"are"
+                | b"in"
+                | b"improved"
+                | b"than"
+                | b"after"
+                | b"before"
+                | b"took"
+                | b"at"
+                | b"for"
+                | b"by"
+                | b"and"
+                | b"the"
+                | b"a"
+                | b"an"
+                | b"has"
+                | b"have"
+                | b"got"
+                | b"did"
+                | b"not"
+                | b"on"
+                | b"of"
+                | b"or"
+                | b"until"
+                | b"since"
+                | b"over"
+                | b"under"
+                | b"into"
+                | b"about"
+                | b"only"
+                | b"still"
+                | b"as"
+                | b"reached"
+                | b"reducing"
         )
 }
 
@@ -478,20 +547,21 @@ pub(super) enum Loose {
 
 /// What a loose word says.
 pub(super) fn loose(word: &str) -> Loose {
-    let word = word.trim_matches(|c: char| !c.is_alphanumeric());
+    let word = trimmed(word);
     if is_level(word) {
         return Loose::Level;
     }
     let mut buffer = [0; LONGEST_WORD];
     match lowercase(word, &mut buffer).as_ref() {
-        "config" | "configs" | "configuration" | "args" | "arguments" | "params" | "parameters"
-        | "hyperparameters" | "hyperparams" | "hparams" | "settings" | "setting" | "options"
-        | "namespace" | "kwargs" | "optimizer" | "scheduler" | "lr_schedule" | "lr_scheduler"
-        | "schedule" | "flags" | "defaults" | "setup" | "using" => Loose::Settings,
-        "average" | "avg" | "completed" | "cur" | "current" | "done" | "global" | "info"
-        | "learning" | "log" | "logs" | "mean" | "metric" | "metrics" | "net" | "output"
-        | "performance" | "rank" | "report" | "result" | "results" | "set" | "stats"
-        | "summary" => Loose::Filler,
+        b"config" | b"configs" | b"configuration" | b"args" | b"arguments" | b"params"
+        | b"parameters" | b"hyperparameters" | b"hyperparams" | b"hparams" | b"settings"
+        | b"setting" | b"options" | b"namespace" | b"kwargs" | b"optimizer" | b"scheduler"
+        | b"lr_schedule" | b"lr_scheduler" | b"schedule" | b"flags" | b"defaults" | b"setup"
+        | b"using" => Loose::Settings,
+        b"average" | b"avg" | b"completed" | b"cur" | b"current" | b"done" | b"global"
+        | b"info" | b"learning" | b"log" | b"logs" | b"mean" | b"metric" | b"metrics" | b"net"
+        | b"output" | b"performance" | b"rank" | b"report" | b"result" | b"results" | b"set"
+        | b"stats" | b"summary" => Loose::Filler,
         _ => Loose::Unknown,
     }
 }
@@ -602,6 +672,14 @@ fn words(name: &str) -> impl Iterator<Item = &str> {
 ///
 /// Empty if the result does not begin with a letter or `_`, has no letter, or is too long for a name.
 pub(super) fn field_name(printed: &str) -> Cow<'_, str> {
+    let bytes = printed.as_bytes();
+    let is_simple = printed.len() <= MAX_NAME
+        && bytes.first().is_some_and(u8::is_ascii_alphabetic)
+        && bytes.last().is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'/'));
+    if is_simple {
+        return Cow::Borrowed(printed);
+    }
     let is_end = |c: char| !c.is_alphanumeric() && c != '_';
     let trimmed =
         printed.trim_start_matches(|c: char| is_end(c) && c != '/').trim_end_matches(is_end);

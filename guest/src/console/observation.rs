@@ -87,6 +87,14 @@ impl Metrics {
         true
     }
 
+    /// Adds a metric, unless there is one of its name.
+    pub(super) fn add_new(&mut self, printed: &str, value: Value) {
+        let name = names::field_name(printed);
+        if self.position(&name).is_none() {
+            self.add(&name, value);
+        }
+    }
+
     /// Whether there is a metric of this name.
     pub(super) fn has(&self, printed: &str) -> bool {
         self.position(&names::field_name(printed)).is_some()

@@ -181,8 +181,8 @@ impl Reading<'_> {
                 Form::Bare => bare,
                 Form::Colon | Form::Equals => true,
             };
-            if counts && !metrics.has(&pair.name) {
-                metrics.add(&pair.name, pair.value);
+            if counts {
+                metrics.add_new(&pair.name, pair.value);
             }
         }
         if metrics.is_empty() {

@@ -10,7 +10,7 @@ const MAX_NAMES: usize = 4_096;
 
 /// The phase that a word names, if it names one. The prefix is the trainer's own word.
 pub(super) fn of_word(word: &str) -> Option<Phase> {
-    let word = word.trim_matches(|c: char| !c.is_alphanumeric());
+    let word = names::trimmed(word);
     let begins = word.as_bytes().first().map(u8::to_ascii_lowercase);
     // Nearly no word is one.
     if !(2..=12).contains(&word.len())
@@ -20,16 +20,16 @@ pub(super) fn of_word(word: &str) -> Option<Phase> {
     }
     let mut lower = [0; names::LONGEST_WORD];
     Some(match names::lowercase(word, &mut lower).as_ref() {
-        "train" | "training" | "trn" | "trainer" | "learn" => Phase::Training,
-        "val" => Phase::Evaluation("val"),
-        "valid" => Phase::Evaluation("valid"),
-        "validation" | "validating" | "validate" => Phase::Evaluation("validation"),
-        "eval" | "evaluation" | "evaluating" | "evaluate" | "evaluator" => {
+        b"train" | b"training" | b"trn" | b"trainer" | b"learn" => Phase::Training,
+        b"val" => Phase::Evaluation("val"),
+        b"valid" => Phase::Evaluation("valid"),
+        b"validation" | b"validating" | b"validate" => Phase::Evaluation("validation"),
+        b"eval" | b"evaluation" | b"evaluating" | b"evaluate" | b"evaluator" => {
             Phase::Evaluation("eval")
         }
-        "dev" => Phase::Evaluation("dev"),
-        "cv" => Phase::Evaluation("cv"),
-        "test" | "testing" => Phase::Evaluation("test"),
+        b"dev" => Phase::Evaluation("dev"),
+        b"cv" => Phase::Evaluation("cv"),
+        b"test" | b"testing" => Phase::Evaluation("test"),
         _ => return None,
     })
 }

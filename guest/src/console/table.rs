@@ -289,8 +289,8 @@ pub(super) enum Inside {
 impl Frame {
     /// Whether a line opens a box.
     pub(super) fn begin(text: &str) -> Option<Self> {
-        let open = text.split_whitespace().count() == 2;
-        Self::opens(text).then(|| Self { open, ..Self::default() })
+        Self::opens(text)
+            .then(|| Self { open: text.split_whitespace().count() == 2, ..Self::default() })
     }
 
     fn opens(text: &str) -> bool {
