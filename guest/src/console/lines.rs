@@ -105,7 +105,8 @@ impl LineSplitter {
 pub(super) fn clean(bytes: &[u8]) -> Cow<'_, str> {
     let text = String::from_utf8_lossy(bytes);
     let is_control = |byte: u8| byte < 0x20 && byte != b'\t' || byte == 0x7f;
-    if !text.bytes().any(is_control) {
+    // Without an early end, so that many bytes are looked at together.
+    if !text.bytes().fold(false, |found, byte| found | is_control(byte)) {
         return text;
     }
     let mut cleaned = String::with_capacity(text.len());

@@ -1,6 +1,7 @@
 //! What one line, or several lines that belong together, say about a training.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use super::names;
 use crate::value::{Field, Value};
@@ -63,6 +64,10 @@ pub(super) struct Observation {
 }
 
 impl Metrics {
+    pub(super) fn with_capacity(fields: usize) -> Self {
+        Self { fields: Vec::with_capacity(fields), ..Self::default() }
+    }
+
     /// Adds a metric; a later value of the same name replaces the earlier one, as in a dict. False if `printed`
     /// does not make a valid name.
     pub(super) fn add(&mut self, printed: &str, value: Value) -> bool {
@@ -152,17 +157,19 @@ impl Metrics {
         }
     }
 
-    /// Whether names and values are the same. NaN counts as equal to NaN.
-    pub(super) fn same(&self, other: &Self) -> bool {
-        self.fields.len() == other.fields.len()
-            && self.fields.iter().zip(&other.fields).all(|(one, other)| {
-                one.name == other.name
-                    && match (&one.value, &other.value) {
-                        (Value::Float(value), Value::Float(other)) => {
-                            value.to_bits() == other.to_bits()
-                        }
-                        _ => one.value == other.value,
-                    }
-            })
+    /// A number that is the same for the same names and values, and with near certainty another one for others. NaN
+    /// counts as equal to NaN.
+    pub(super) fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for Field { name, value } in &self.fields {
+            name.hash(&mut hasher);
+            match value {
+                Value::Float(float) => float.to_bits().hash(&mut hasher),
+                Value::Integer(integer) => integer.hash(&mut hasher),
+                Value::Json(text) => text.hash(&mut hasher),
+                _ => {}
+            }
+        }
+        hasher.finish()
     }
 }

@@ -13,6 +13,9 @@ use super::phase;
 use super::tokens::{self, Token, Tokens};
 use crate::value::Value;
 
+/// How many pairs a line usually has.
+const USUAL: usize = 8;
+
 /// A step with the word that names it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Marker {
@@ -173,7 +176,7 @@ impl Reading<'_> {
         }
         let step = self.printed_step().or_else(|| self.step_of_any_word().filter(|_| is_row));
         let phase = self.phase.or_else(|| self.phase_of_names());
-        let mut metrics = Metrics::default();
+        let mut metrics = Metrics::with_capacity(self.pairs.len());
         for pair in self.pairs {
             // Of two pairs with the same name, the first belongs to the line's own heading.
             let counts = match pair.form {
@@ -746,6 +749,9 @@ impl<'a> Reader<'a> {
     }
 
     fn push(&mut self, name: Cow<'a, str>, value: Value, form: Form, has_unit: bool) {
+        if self.found.pairs.is_empty() {
+            self.found.pairs.reserve(USUAL);
+        }
         if self.found.pairs.len() < MAX_METRICS {
             let class = names::class(&name);
             self.found.pairs.push(Pair { name, value, class, form, has_unit });
@@ -790,6 +796,9 @@ impl<'a> Reader<'a> {
     }
 
     fn note_words(&mut self, words: &str) {
+        if words.is_empty() {
+            return;
+        }
         for word in words.split([' ', '\t']).filter(|word| !word.is_empty()) {
             if let Some(found) = phase::of_words(word) {
                 // Behind a value it is the name of something without one: `loss train: 1.6, val: n/a`.
@@ -828,6 +837,9 @@ fn names_wenet(words: &str) -> bool {
 fn after_prose(words: &str) -> &str {
     // These words also occur inside names: `number of skipped iterations`.
     let links = |word: &str| names::is_prose(word) && !matches!(word, "of" | "over" | "in" | "to");
+    if memchr::memchr(b' ', words.as_bytes()).is_none() {
+        return if links(words) { "" } else { words };
+    }
     let mut start = 0;
     for (at, _) in words.match_indices(' ') {
         let word = words[..at].rsplit(' ').next().unwrap_or("");

@@ -79,6 +79,16 @@ struct Held {
     observation: Observation,
 }
 
+/// What a redrawn line has shown.
+#[derive(Clone, Copy, PartialEq)]
+struct Drawn {
+    phase: Phase,
+    step: Option<PrintedStep>,
+    epoch: Option<f64>,
+    /// The fingerprint of its metrics.
+    metrics: u64,
+}
+
 /// Reads the lines of one stream.
 #[derive(Default)]
 pub(super) struct Reader {
@@ -86,7 +96,7 @@ pub(super) struct Reader {
     region: Region,
     held: Option<Held>,
     /// The last observation that was redrawn.
-    last: Option<Observation>,
+    last: Option<Drawn>,
     /// The phase of the last observation.
     phase: Phase,
 }
@@ -522,17 +532,16 @@ impl Reader {
     fn release_as(&mut self, redrawn: bool, out: &mut Out<'_>) {
         let Some(Held { observation }) = self.held.take() else { return };
         // Bars are also redrawn when nothing but the time has changed.
-        let repeats = redrawn
-            && self.last.as_ref().is_some_and(|last| {
-                last.step == observation.step
-                    && last.epoch == observation.epoch
-                    && last.phase == observation.phase
-                    && last.metrics.same(&observation.metrics)
-            });
-        if repeats {
+        let drawn = Drawn {
+            phase: observation.phase,
+            step: observation.step,
+            epoch: observation.epoch,
+            metrics: observation.metrics.fingerprint(),
+        };
+        if redrawn && self.last == Some(drawn) {
             return;
         }
-        self.last = Some(observation.clone());
+        self.last = Some(drawn);
         self.emit(observation, Epoch::Announced, out);
     }
 
