@@ -52,7 +52,7 @@ fn on_a_terminal(
 fn a_command_on_a_terminal_gets_one_of_the_same_size() -> Result<()> {
     let place = Workplace::new();
     let script = "import os, sys, time\n\
-        time.sleep(0.3)\n\
+        time.sleep(1)\n\
         print(sys.stdin.isatty(), sys.stdout.isatty(), sys.stderr.isatty(), os.get_terminal_size())";
     let printed = on_a_terminal(&place, "", &["--quiet"], script)?;
     assert!(
@@ -76,8 +76,9 @@ fn what_is_typed_reaches_the_command() -> Result<()> {
     let place = Workplace::new();
     let script = "import sys\n\
         print('hello', input('name? '))\n\
+        sys.stdout.write('go on\\n')\n\
         print('rest:', sys.stdin.read())";
-    let printed = on_a_terminal(&place, r"name?|Ada\n|hello|more\n\x04", &["--quiet"], script)?;
+    let printed = on_a_terminal(&place, r"name?|Ada\n|go on|more\n\x04", &["--quiet"], script)?;
     assert!(printed.contains("hello Ada"), "{printed}");
     assert!(printed.contains("rest: more"), "{printed}");
     assert!(printed.ends_with("exit code 0\n"), "{printed}");
