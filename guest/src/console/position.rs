@@ -88,9 +88,12 @@ impl Tracker {
             return Some(total);
         }
         let Counter { total, scope, epoch, .. } = self.counter?;
-        match (scope, epoch) {
-            (Scope::Run, _) | (Scope::Unknown, None) => total,
-            _ => total?.checked_mul(self.epochs?),
+        match (scope, epoch, self.epochs) {
+            (Scope::Run, ..) | (Scope::Unknown, None, _) => total,
+            (_, _, Some(epochs)) => total?.checked_mul(epochs),
+            // `step 290/700 | epoch: 0`: of the run, as far as is known.
+            (Scope::Unknown, Some(_), None) => total,
+            (Scope::Epoch, _, None) => None,
         }
         .filter(reached)
     }

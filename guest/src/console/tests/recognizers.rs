@@ -296,6 +296,22 @@ fn counters_within_an_epoch_become_steps_of_the_run() {
 }
 
 #[test]
+fn the_step_at_which_a_training_ends_is_known_from_its_totals() {
+    let ends = |text: &str| -> Vec<Option<u64>> {
+        let ends = |event: &Event| match event {
+            Event::Metrics(line) => line.final_step,
+            Event::Error(_) => None,
+        };
+        events(text).iter().map(ends).collect()
+    };
+    assert_eq!(ends("step 290/700 | epoch: 0 | loss: 2\n"), [Some(700)]);
+    assert_eq!(ends("Epoch 1/5\n18/18 - 4s - loss: 0.3\n"), [Some(90)]);
+    assert_eq!(ends("Total optimization steps = 564\nstep 3 loss=1\n"), [Some(564)]);
+    assert_eq!(ends("Epoch: [0][18/18] loss 1\nEpoch: [1][9/18] loss 1\n"), [Some(18), None]);
+    assert_eq!(ends("step 3 loss=1\n"), [None]);
+}
+
+#[test]
 fn the_user_s_patterns_come_first() {
     let read = |config: &str, text: &str| {
         let mut parser = Parser::with_patterns(None, Patterns::from_json(config).unwrap());
