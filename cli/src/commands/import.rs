@@ -36,7 +36,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     let Arguments { file, runs_dir, experiment, patterns } = arguments;
     let mut parser = OutputParser::with_patterns(None, &patterns.json(None)?)?;
     // Before the folder is made: a log that cannot be opened leaves no run behind.
-    drop(parse::open(&file)?);
+    let opened = parse::open(&file)?;
     let experiment = experiment.unwrap_or_else(|| name_of(&file));
     let run = Run::builder(&experiment).runs_dir(&runs_dir).on_error(OnError::Return).open()?;
     let mut rows = 0_u64;
@@ -51,7 +51,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         }
         Ok(())
     };
-    let imported = parse::pieces(&file, |bytes| {
+    let imported = parse::pieces(opened, &file, |bytes| {
         run.write_output(Output::Stdout, bytes)?;
         log(parser.feed(Output::Stdout, bytes)?)
     })

@@ -47,9 +47,12 @@ pub(crate) fn open(file: &Path) -> Result<Box<dyn Read>> {
     Ok(Box::new(opened))
 }
 
-/// Calls `each` with the pieces of a log.
-pub(crate) fn pieces(file: &Path, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-    let mut log = open(file)?;
+/// Calls `each` with the pieces of a log; `file` is its name.
+pub(crate) fn pieces(
+    mut log: impl Read,
+    file: &Path,
+    mut each: impl FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
     let mut piece = vec![0; PIECE];
     loop {
         match log.read(&mut piece) {
@@ -72,7 +75,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         Ok(())
     };
     let mut last = 0;
-    pieces(&file, |bytes| {
+    pieces(open(&file)?, &file, |bytes| {
         for reading in parser.explain(Output::Stdout, bytes)? {
             last = reading.line;
             show(&reading)?;

@@ -96,7 +96,7 @@ fn cannot_start(words: &[OsString]) -> String {
 /// Run a command without logging it, and return its exit code.
 pub(crate) fn run_unlogged(words: &[OsString], signals: &Handled) -> Result<i32> {
     let mut child = command(words).spawn().with_context(|| cannot_start(words))?;
-    signals.pass_on_to(child.id());
+    signals.pass_on_to(Pid::from_child(&child), false);
     let status = child.wait().context("cannot wait for the command")?;
     Ok(Ended::of(status, signals.command_has_ended()).code)
 }
@@ -128,11 +128,7 @@ impl Child {
         let mut child = command.spawn().with_context(|| cannot_start(words))?;
         // This process' own ends of the pseudo-terminal, which keep it open.
         drop(command);
-        if pty.is_some() {
-            signals.pass_on_to_session(child.id());
-        } else {
-            signals.pass_on_to(child.id());
-        }
+        signals.pass_on_to(Pid::from_child(&child), pty.is_some());
         let (sender, chunks) = sync_channel(WAITING);
         if let Some(pty) = &mut pty {
             read(pty.output()?, Output::Stdout, sender.clone())?;
@@ -155,15 +151,15 @@ impl Child {
     pub(crate) fn is_stopped(&mut self) -> bool {
         let Some(pty) = &mut self.pty else { return false };
         pty.follow();
-        let Some(pid) = pid_of(&self.child) else { return false };
+        let command = WaitId::Pid(Pid::from_child(&self.child));
         let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
-        matches!(waitid(WaitId::Pid(pid), options), Ok(Some(status)) if status.stopped())
+        matches!(waitid(command, options), Ok(Some(status)) if status.stopped())
     }
 
     /// Stop with the command, until this process is continued.
     pub(crate) fn stop(&mut self) {
-        if let (Some(pid), Some(pty)) = (pid_of(&self.child), &mut self.pty) {
-            pty.stop_with(pid);
+        if let Some(pty) = &mut self.pty {
+            pty.stop_with(Pid::from_child(&self.child));
         }
     }
 
@@ -201,10 +197,6 @@ impl Child {
         };
         Ok(Ended::of(status, latest))
     }
-}
-
-fn pid_of(child: &std::process::Child) -> Option<Pid> {
-    i32::try_from(child.id()).ok().and_then(Pid::from_raw)
 }
 
 /// Read a pipe to its end, in a thread.

@@ -35,7 +35,7 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// A pseudo-terminal, and our own.
 pub(crate) struct Pty {
-    controller: Arc<OwnedFd>,
+    controller: OwnedFd,
     /// Whether what is typed is passed on: standard input is our terminal.
     typed: bool,
     /// Our terminal's modes, while it is in raw mode.
@@ -59,19 +59,14 @@ impl Pty {
         let mut modes = tcgetattr(&stdout).ok()?;
         modes.output_modes.remove(OutputModes::ONLCR);
         tcsetattr(&controller, OptionalActions::Now, &modes).ok()?;
-        let pty = Self {
-            controller: Arc::new(controller),
-            typed: io::stdin().is_terminal(),
-            modes: None,
-            resized,
-        };
+        let pty = Self { controller, typed: io::stdin().is_terminal(), modes: None, resized };
         pty.take_size();
         Some(pty)
     }
 
     /// Let a command run in it: in a session of its own, with the pseudo-terminal as its terminal.
     pub(crate) fn command(&self, words: &[std::ffi::OsString]) -> Result<Command> {
-        let name = ptsname(&*self.controller, Vec::new())?;
+        let name = ptsname(&self.controller, Vec::new())?;
         let name = std::ffi::OsString::from_vec(name.into_bytes());
         let no_control = i32::try_from(rustix::fs::OFlags::NOCTTY.bits())?;
         let end = || -> Result<File> {
@@ -161,7 +156,7 @@ impl Pty {
 
     fn take_size(&self) {
         if let Ok(size) = tcgetwinsize(io::stdout()) {
-            let _ = tcsetwinsize(&*self.controller, size);
+            let _ = tcsetwinsize(&self.controller, size);
         }
     }
 

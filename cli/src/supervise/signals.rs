@@ -69,18 +69,8 @@ impl Handled {
         Ok(Self(state))
     }
 
-    /// Pass signals on to the command from now on.
-    pub(crate) fn pass_on_to(&self, command: u32) {
-        self.receive_for(command, false);
-    }
-
-    /// Pass signals on to the command, which has a session of its own, from now on.
-    pub(crate) fn pass_on_to_session(&self, command: u32) {
-        self.receive_for(command, true);
-    }
-
-    fn receive_for(&self, command: u32, own_session: bool) {
-        let Some(pid) = i32::try_from(command).ok().and_then(Pid::from_raw) else { return };
+    /// Pass signals on to the command from now on; `own_session` if it has a session of its own.
+    pub(crate) fn pass_on_to(&self, pid: Pid, own_session: bool) {
         // Without a witness every signal is passed on, and one to the group arrives twice.
         let witness = start_witness(&self.0).ok();
         let mut state = lock(&self.0);

@@ -17,12 +17,12 @@ pub(super) struct Bar<'a> {
     /// The text before it: `Epoch 3`, `Validation DataLoader 0`.
     pub(super) description: &'a str,
     /// The position; none if it is counted in something that is no step, such as bytes.
-    pub(super) done: Option<u64>,
-    pub(super) total: Option<u64>,
+    done: Option<u64>,
+    total: Option<u64>,
     /// What its rate counts: `examples/s`. Empty for iterations.
     unit: &'a str,
     /// The text behind it that belongs to it.
-    pub(super) postfix: &'a str,
+    postfix: &'a str,
     /// Other output on the same line.
     pub(super) after: &'a str,
 }
@@ -195,16 +195,10 @@ fn drawn(text: &str) -> Option<Bar<'_>> {
     let rest = text[start..].trim_start_matches(|c: char| DRAWN.contains(&c) || c == ' ');
     let before = text[..start].trim_end();
     // Keras prints the position first.
-    let head = before
-        .rfind(|c: char| !(c.is_ascii_digit() || matches!(c, '/' | ' ')))
-        .map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
-    let own = before[head..].trim_start();
-    if let Some(ratio) = tokens::ratio(own)
-        && names::text_role(before[..head].trim_end()) == Role::Other
-        && ratio.length == own.len()
+    if let Some((description, ratio)) = position_at_end(before)
+        && names::text_role(description) == Role::Other
         && tokens::ratio(rest).is_none()
     {
-        let description = before[..before.len() - own.len()].trim_end();
         return Some(whole(description, ratio.done, ratio.total, rest));
     }
     let ratio = tokens::ratio(rest)?;
@@ -221,14 +215,16 @@ fn keras(text: &str) -> Option<Bar<'_>> {
     if drawn < 3 || inside.as_bytes().get(drawn) != Some(&b']') {
         return None;
     }
-    let before = text[..open].trim_end();
-    let head = before
-        .rfind(|c: char| !(c.is_ascii_digit() || matches!(c, '/' | ' ')))
-        .map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
-    let own = before[head..].trim_start();
-    let ratio = tokens::ratio(own).filter(|ratio| ratio.length == own.len())?;
-    let description = before[..before.len() - own.len()].trim_end();
+    let (description, ratio) = position_at_end(text[..open].trim_end())?;
     Some(whole(description, ratio.done, ratio.total, inside[drawn + 1..].trim_start()))
+}
+
+/// The position at the end of the text before a bar, and the description before it.
+fn position_at_end(text: &str) -> Option<(&str, tokens::Ratio)> {
+    let before = text.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '/' | ' '));
+    let own = text[before.len()..].trim_start();
+    let ratio = tokens::ratio(own).filter(|ratio| ratio.length == own.len())?;
+    Some((before, ratio))
 }
 
 /// `Epoch 4    --------------- ---- 232/291 0:00:33 • 0:00:09 7.00it/s loss: 0.398`, as rich draws without Unicode.
@@ -268,6 +264,11 @@ fn whole<'a>(description: &'a str, done: u64, total: u64, postfix: &'a str) -> B
 }
 
 impl<'a> Bar<'a> {
+    /// Where it stands, if that can be a step.
+    pub(super) fn position(&self) -> Option<PrintedStep> {
+        self.done.map(|done| PrintedStep::progress(done, self.total))
+    }
+
     /// What the bar says, and whose it is.
     pub(super) fn read(&self) -> (Observation, Owner) {
         let description: Reading<'a> = pairs::read(self.description);
@@ -311,11 +312,7 @@ impl<'a> Bar<'a> {
         } else {
             Owner::Other
         };
-        let printed = self.done.filter(|_| owner != Owner::Epochs).map(|value| PrintedStep {
-            value,
-            total: self.total,
-            count: Count::Progress,
-        });
+        let printed = self.position().filter(|_| owner != Owner::Epochs);
         if owner == Owner::Epochs {
             epoch = self.done.map(|done| done as f64);
         }

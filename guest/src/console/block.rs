@@ -5,7 +5,7 @@
 
 use super::names::{self, Role};
 use super::numbers;
-use super::observation::{Count, Observation, Phase, PrintedStep};
+use super::observation::{Observation, Phase, PrintedStep};
 use super::pairs;
 use super::phase;
 use super::table;
@@ -120,9 +120,7 @@ impl Block {
         if let Some(value) = numbers::exact(value.trim()) {
             match names::key_role(key) {
                 Role::Step(_) => {
-                    let step = numbers::as_step(&value);
-                    self.observation.step =
-                        step.map(|value| PrintedStep { value, total: None, count: Count::Marker });
+                    self.observation.step = numbers::as_step(&value).map(PrintedStep::marker);
                 }
                 Role::Epoch => self.observation.epoch = numbers::as_epoch(&value),
                 Role::Other => {

@@ -5,12 +5,10 @@
 //! Many lines begin with a number. One is a row of a training only if everything behind it is pairs, and one of them has
 //! the name of a training result or all of them are connected.
 
-use std::borrow::Cow;
-
 use super::names::{self, Class};
 use super::numbers;
-use super::observation::{Count, Metrics, Observation, PrintedStep};
-use super::pairs::{self, Reading};
+use super::observation::{Metrics, Observation, PrintedStep};
+use super::pairs;
 use super::tokens;
 
 /// The counts before a row.
@@ -29,7 +27,7 @@ pub(super) fn read(text: &str) -> Option<Result<Observation, &'static str>> {
     if rest.is_empty() {
         return None;
     }
-    let mut reading: Reading<'_> = pairs::read(rest);
+    let reading = pairs::read(rest);
     // `(0/4) Epoch 1, batch 40`: a rank.
     let names_count = text.starts_with('(') && (reading.step.is_some() || reading.epoch.is_some());
     if names_count || reading.names_step() {
@@ -57,7 +55,7 @@ pub(super) fn read(text: &str) -> Option<Result<Observation, &'static str>> {
         return Some(Err("a sentence that begins with a number"));
     }
     let mut metrics = Metrics::default();
-    for pair in reading.pairs.drain(..) {
+    for pair in reading.pairs {
         metrics.add_new(&pair.name, pair.value);
     }
     let epoch = epoch.map(|epoch| epoch as f64).or(reading.epoch);
@@ -78,7 +76,7 @@ pub(super) fn bare_step(text: &str) -> Option<PrintedStep> {
     let (step, rate) = text.trim().strip_prefix('[')?.strip_suffix(']')?.split_once(',')?;
     let rate = numbers::exact(rate.trim())?.as_ref().as_number()?;
     let value = number(step.trim())?;
-    (0.0..1.0).contains(&rate).then_some(PrintedStep { value, total: None, count: Count::Marker })
+    (0.0..1.0).contains(&rate).then_some(PrintedStep::marker(value))
 }
 
 fn counts(text: &str) -> Option<Counts<'_>> {
@@ -128,13 +126,11 @@ fn counts(text: &str) -> Option<Counts<'_>> {
 
 impl<'a> Counts<'a> {
     fn row(epoch: Option<u64>, value: u64, rest: &'a str) -> Self {
-        let step = PrintedStep { value, total: None, count: Count::Marker };
-        Self { epoch, step, rest, is_ratio: false }
+        Self { epoch, step: PrintedStep::marker(value), rest, is_ratio: false }
     }
 
     fn ratio(ratio: &tokens::Ratio, rest: &'a str) -> Self {
-        let step =
-            PrintedStep { value: ratio.done, total: Some(ratio.total), count: Count::Progress };
+        let step = PrintedStep::progress(ratio.done, Some(ratio.total));
         Self { epoch: None, step, rest, is_ratio: true }
     }
 }
@@ -154,7 +150,7 @@ fn reversed(text: &str) -> Option<Metrics> {
             return None;
         }
         if !name.is_empty() && !names::is_prose(name) {
-            metrics.add(&Cow::Borrowed(name), value);
+            metrics.add(name, value);
         }
     }
     (segments > 2 && metrics.any(names::is_outcome)).then_some(metrics)

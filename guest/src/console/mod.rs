@@ -83,15 +83,20 @@ impl Parser {
     /// first line that does not belong to it, and a redrawn progress bar with its next position.
     pub fn feed(&mut self, stream: Output, bytes: &[u8]) -> Vec<Event> {
         let mut events = Vec::new();
+        let (state, shared) = self.stream(stream);
+        state.lines.feed(bytes, |line| {
+            let mut out = Out { shared, events: &mut events };
+            state.reader.line(&line, &mut out);
+        });
+        events
+    }
+
+    fn stream(&mut self, stream: Output) -> (&mut StreamState, &mut Shared) {
         let state = match stream {
             Output::Stdout => &mut self.stdout,
             Output::Stderr => &mut self.stderr,
         };
-        state.lines.feed(bytes, |line| {
-            let mut out = Out { shared: &mut self.shared, events: &mut events };
-            state.reader.line(&line, &mut out);
-        });
-        events
+        (state, &mut self.shared)
     }
 
     /// Ends the output: returns the events of unfinished lines and tracebacks, first those of standard output.
@@ -112,14 +117,11 @@ impl Parser {
     /// a redrawn bar comes with the line that ends it.
     pub fn explain(&mut self, stream: Output, bytes: &[u8]) -> Vec<LineReading> {
         let mut readings = Vec::new();
-        let state = match stream {
-            Output::Stdout => &mut self.stdout,
-            Output::Stderr => &mut self.stderr,
-        };
+        let (state, shared) = self.stream(stream);
         state.lines.feed(bytes, |line| {
             let mut events = Vec::new();
             let text = lines::excerpt(line.bytes);
-            let mut out = Out { shared: &mut self.shared, events: &mut events };
+            let mut out = Out { shared, events: &mut events };
             let note = state.reader.line(&line, &mut out);
             state.count += 1;
             readings.push(LineReading {

@@ -42,6 +42,24 @@ pub(super) struct PrintedStep {
     pub(super) count: Count,
 }
 
+impl PrintedStep {
+    /// What the trainer calls a step, without its total.
+    pub(super) fn marker(value: u64) -> Self {
+        Self { value, total: None, count: Count::Marker }
+    }
+
+    /// A step whose name has a rank; see [`names::RUN`].
+    pub(super) fn of_rank(rank: u8, value: u64, total: Option<u64>) -> Self {
+        let count = if rank == names::RUN { Count::Run } else { Count::Marker };
+        Self { value, total, count }
+    }
+
+    /// The position of a progress bar or of a ratio.
+    pub(super) fn progress(value: u64, total: Option<u64>) -> Self {
+        Self { value, total, count: Count::Progress }
+    }
+}
+
 /// Names and values in the order in which they were printed; each name occurs once.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Metrics {

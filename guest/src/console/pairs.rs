@@ -95,8 +95,7 @@ impl Reading<'_> {
         if let Some(Marker { rank, value, total, .. }) = self.step
             && (rank >= names::SURE || self.classes().outcome)
         {
-            let count = if rank == names::RUN { Count::Run } else { Count::Marker };
-            return Some(PrintedStep { value, total, count });
+            return Some(PrintedStep::of_rank(rank, value, total));
         }
         self.progress.map(|(value, total)| PrintedStep { value, total, count: Count::Progress })
     }
@@ -129,7 +128,8 @@ impl Reading<'_> {
         step || epoch && self.step.is_none()
     }
 
-    /// The metrics of the line, or why it has none.
+    /// The metrics of the line, or why it has none. Of which phase they are is left to the caller, who also knows the
+    /// prefix and the lines before.
     pub(super) fn judge(self, context: Context) -> Result<Observation, &'static str> {
         if self.pairs.is_empty() {
             return Err("no number has a name");
@@ -175,7 +175,6 @@ impl Reading<'_> {
             }
         }
         let step = self.printed_step().or_else(|| self.step_of_any_word().filter(|_| is_row));
-        let phase = self.phase.or_else(|| self.phase_of_names());
         let mut metrics = Metrics::with_capacity(self.pairs.len());
         for pair in self.pairs {
             // Of two pairs with the same name, the first belongs to the line's own heading.
@@ -192,7 +191,6 @@ impl Reading<'_> {
             return Err("numbers without a connector, and none has the name of a training metric");
         }
         Ok(Observation {
-            phase: phase.unwrap_or_default(),
             step,
             epoch: self.epoch,
             epoch_total: self.epoch_total,

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use super::names;
 use super::numbers;
-use super::observation::{Count, Observation, PrintedStep};
+use super::observation::{Observation, PrintedStep};
 use super::phase;
 use crate::{Error, Result};
 
@@ -100,7 +100,7 @@ impl Patterns {
         let Some(name) = &self.step_from else { return };
         let value = observation.metrics.iter().find(|field| field.name.to_lowercase() == *name);
         if let Some(value) = value.and_then(|field| numbers::as_step(&field.value)) {
-            observation.step = Some(PrintedStep { value, total: None, count: Count::Run });
+            observation.step = Some(PrintedStep::of_rank(names::RUN, value, None));
         }
     }
 }
@@ -114,7 +114,7 @@ fn read(pattern: &Regex, text: &str) -> Option<Observation> {
         match name {
             "step" => {
                 let value = numbers::as_step(&numbers::with_unit(found)?.value)?;
-                observation.step = Some(PrintedStep { value, total: None, count: Count::Marker });
+                observation.step = Some(PrintedStep::marker(value));
             }
             "epoch" => observation.epoch = Some(numbers::as_epoch(&numbers::exact(found)?)?),
             "phase" => observation.phase = phase::of_words(found).unwrap_or_default(),

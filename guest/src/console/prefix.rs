@@ -6,6 +6,7 @@
 
 use super::observation::Phase;
 use super::phase;
+use super::tracebacks::exactly_digits;
 
 /// The longest bracket that can be a prefix, in bytes.
 const MAX_GROUP: usize = 120;
@@ -198,7 +199,7 @@ fn process(rest: &str) -> Option<&str> {
     let is_line = inside.split_once(':').is_some_and(|(name, line)| {
         name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.'))
             && name.starts_with(|c: char| c.is_ascii_alphabetic())
-            && is_digits(line)
+            && exactly_digits(line)
     });
     (inside.contains("pid=") || is_line).then_some(&rest[end + 1..])
 }
@@ -336,7 +337,7 @@ fn is_rank(lower: &str) -> bool {
     ["rank", "default", "gpu", "worker", "trainer"].iter().any(|word| {
         lower
             .strip_prefix(word)
-            .is_some_and(|rest| is_digits(rest.trim_start_matches([' ', '=', ':'])))
+            .is_some_and(|rest| exactly_digits(rest.trim_start_matches([' ', '=', ':'])))
     })
 }
 
@@ -344,7 +345,9 @@ fn is_rank(lower: &str) -> bool {
 fn is_host_rank(inside: &str) -> bool {
     inside.split_once(':').is_some_and(|(host, ranks)| {
         host.starts_with(|c: char| c.is_ascii_alphabetic())
-            && ranks.split_once('/').is_some_and(|(rank, size)| is_digits(rank) && is_digits(size))
+            && ranks
+                .split_once('/')
+                .is_some_and(|(rank, size)| exactly_digits(rank) && exactly_digits(size))
     })
 }
 
@@ -360,7 +363,7 @@ fn is_location(word: &str) -> bool {
         });
     let mut has_line = false;
     let rest_fits = parts.all(|part| {
-        has_line |= is_digits(part);
+        has_line |= exactly_digits(part);
         !part.is_empty()
             && part
                 .bytes()
@@ -377,8 +380,4 @@ fn without_location(text: &str) -> &str {
     let Some((before, last)) = text.rsplit_once(' ') else { return text };
     let is_source = last.contains(".py:") && is_location(last) && before.ends_with(' ');
     if is_source { before.trim_end() } else { text }
-}
-
-fn is_digits(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }

@@ -9,7 +9,6 @@ use super::bar::{self, Bar, Owner};
 use super::block::{self, Block};
 use super::counted_row;
 use super::lines::{self, Line};
-
 use super::numbers::{self, DecimalMark};
 use super::observation::{Count, Observation, Phase, PrintedStep};
 use super::pairs::{self, Context};
@@ -73,12 +72,6 @@ enum Region {
     Block(Block),
 }
 
-/// The last state of a bar or another line that is redrawn.
-#[derive(Clone)]
-struct Held {
-    observation: Observation,
-}
-
 /// What a redrawn line has shown.
 #[derive(Clone, Copy, PartialEq)]
 struct Drawn {
@@ -94,7 +87,8 @@ struct Drawn {
 pub(super) struct Reader {
     tracebacks: Tracebacks,
     region: Region,
-    held: Option<Held>,
+    /// The last state of a bar or another line that is redrawn.
+    held: Option<Observation>,
     /// The last observation that was redrawn.
     last: Option<Drawn>,
     /// The phase of the last observation.
@@ -425,13 +419,9 @@ impl Reader {
                 self.region = Region::Table(table);
                 return by("table", "a row of names, and a bar");
             }
-            let position = bar.done.map(|value| PrintedStep {
-                value,
-                total: bar.total,
-                count: Count::Progress,
-            });
             if let Region::Table(table) = &mut self.region
-                && let Some(table::Row::Metrics(observation)) = table.row(bar.description, position)
+                && let Some(table::Row::Metrics(observation)) =
+                    table.row(bar.description, bar.position())
             {
                 self.hold(*observation, drawing, out);
                 return by("table", "a row of numbers below a row of names, and a bar");
@@ -445,8 +435,7 @@ impl Reader {
             observation.phase = phase;
         }
         if observation.metrics.is_empty() {
-            let moves =
-                self.held.as_ref().is_some_and(|held| held.observation.step != observation.step);
+            let moves = self.held.as_ref().is_some_and(|held| held.step != observation.step);
             if moves {
                 self.release(out);
             }
@@ -501,7 +490,7 @@ impl Reader {
     /// Holds the state of a redrawn line until the next one: of several states of one step, the last counts. Of an
     /// evaluation's bar only the last state counts.
     fn hold(&mut self, new: Observation, drawing: Drawing, out: &mut Out<'_>) {
-        let replaces = self.held.as_ref().is_some_and(|Held { observation: held }| {
+        let replaces = self.held.as_ref().is_some_and(|held| {
             let same_total = held.step.map(|step| step.total) == new.step.map(|step| step.total);
             let evaluates = matches!(new.phase, Phase::Evaluation(_))
                 && same_total
@@ -517,10 +506,9 @@ impl Reader {
             // The other stream may print what belongs to this step.
             out.shared.tracker.advance(step, new.epoch, true);
         }
-        self.held = Some(Held { observation: new });
+        self.held = Some(new);
         if !drawing.written_over {
-            let redrawn = drawing.redrawn;
-            self.release_as(redrawn, out);
+            self.release_as(drawing.redrawn, out);
         }
     }
 
@@ -530,7 +518,7 @@ impl Reader {
     }
 
     fn release_as(&mut self, redrawn: bool, out: &mut Out<'_>) {
-        let Some(Held { observation }) = self.held.take() else { return };
+        let Some(observation) = self.held.take() else { return };
         // Bars are also redrawn when nothing but the time has changed.
         let drawn = Drawn {
             phase: observation.phase,

@@ -4,8 +4,7 @@
 //! sentences with a dict in them are not: see [`dict::Record::is_metrics`] and [`is_log_prefix`].
 
 use super::dict;
-use super::names;
-use super::observation::{Count, Observation, Phase, PrintedStep};
+use super::observation::{Observation, Phase, PrintedStep};
 use super::pairs;
 use super::phase;
 
@@ -60,11 +59,7 @@ pub(super) fn read(
         if !record.is_metrics() {
             continue;
         }
-        let step = record.step.map(|(rank, value)| PrintedStep {
-            value,
-            total: None,
-            count: if rank == names::RUN { Count::Run } else { Count::Marker },
-        });
+        let step = record.step.map(|(rank, value)| PrintedStep::of_rank(rank, value, None));
         observations.push(Observation {
             phase: found_phase,
             step: step
@@ -124,16 +119,9 @@ impl Open {
     /// Adds a line. `body` is the line without its prefix.
     pub(super) fn line(&mut self, body: &str) -> Next {
         let fits = body.starts_with(['"', '\'', '}', ']', '{', '[', '(', ')'])
-            || body.starts_with(|c: char| {
-                c.is_ascii_digit()
-                    || c == '-'
-                    || c == 'N'
-                    || c == 'n'
-                    || c == 't'
-                    || c == 'f'
-                    || c == 'T'
-                    || c == 'F'
-            }) && body.ends_with([',', ']', '}', ')']);
+            || body
+                .starts_with(|c| matches!(c, '0'..='9' | '-' | 'N' | 'n' | 'T' | 't' | 'F' | 'f'))
+                && body.ends_with([',', ']', '}', ')']);
         if !fits || self.lines.len() == MAX_LINES || self.text.len() + body.len() > MAX_BYTES {
             return Next::Broken(std::mem::take(&mut self.lines));
         }

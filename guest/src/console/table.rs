@@ -364,13 +364,8 @@ impl Frame {
         let (outcome, settings) = self.metrics.outcome_and_settings();
         (outcome && settings < 2).then(|| Observation {
             phase: self.phase.unwrap_or_default(),
-            step: self.step.map(|(_, value)| PrintedStep {
-                value,
-                total: None,
-                count: Count::Marker,
-            }),
+            step: self.step.map(|(_, value)| PrintedStep::marker(value)),
             epoch: self.epoch,
-            epoch_total: None,
             metrics: self.metrics,
             ..Observation::default()
         })
