@@ -2,6 +2,7 @@
 
 use model_foundry_types::{
     ErrorRecord, GivenRecord, MessageRecord, ParsedRecord, StepRecord, SummaryRecord,
+    large_integers,
 };
 use serde_json::{Map, Value as Json};
 
@@ -12,12 +13,9 @@ use crate::{Error, Level, Result};
 /// Prefix that marks numbers which serde_json cannot represent, while they travel through it as strings.
 const MARK: &str = "\u{1}model-foundry:";
 
-/// The words for NaN and the infinities, as Python writes them. A word that begins with another one comes first.
+/// The words for NaN and the infinities, as Python writes them.
 const NON_FINITE: [(&str, f64); 3] =
     [("-Infinity", f64::NEG_INFINITY), ("Infinity", f64::INFINITY), ("NaN", f64::NAN)];
-
-/// Integers with more digits may have more than 64 bits.
-const MOST_DIGITS: usize = 18;
 
 /// Parse one record: the metrics of a step, the summary of an epoch, a message, or an error. The keys decide which
 /// it is. NaN, Infinity and -Infinity are read as numbers, and integers of any size keep their digits. A line of a run's
@@ -264,7 +262,7 @@ fn unmarked(value: Json) -> Json {
 /// Parse an object. NaN and the infinities, which strict JSON cannot represent, become marked strings.
 fn object(text: &str) -> Result<Map<String, Json>> {
     let text = text.trim_end();
-    let plain = if has_many_digits(text) {
+    let plain = if large_integers::may_have_any(text) {
         // The problem is reported for the text as it was given.
         serde_json::from_str::<serde::de::IgnoredAny>(text).map(|_| None)
     } else {
@@ -285,46 +283,16 @@ fn object(text: &str) -> Result<Map<String, Json>> {
         })
 }
 
-/// Whether a text has so many digits in a row that they may be an integer of more than 64 bits.
-fn has_many_digits(text: &str) -> bool {
-    text.as_bytes().split(|byte| !byte.is_ascii_digit()).any(|digits| digits.len() > MOST_DIGITS)
-}
-
 /// The text with marked strings instead of the numbers that serde_json cannot represent.
 fn marked(text: &str) -> String {
-    let mut marked = String::with_capacity(text.len() + 32);
-    let (mut in_string, mut rest) = (false, text);
-    while let Some(c) = rest.chars().next() {
-        let word = NON_FINITE.iter().map(|(word, _)| *word).find(|word| rest.starts_with(word));
-        if let (false, Some(word)) = (in_string, word) {
-            marked.push_str(&format!("\"\\u0001{}{word}\"", &MARK[1..]));
-            rest = &rest[word.len()..];
-            continue;
+    let mark = |kind: &str, token: &str| format!("\"\\u0001{}{kind}{token}\"", &MARK[1..]);
+    large_integers::replaced(text, |token| {
+        if NON_FINITE.iter().any(|(word, _)| *word == token) {
+            Some(mark("", token))
+        } else {
+            large_integers::is_large(token).then(|| mark("#", token))
         }
-        let mut length = c.len_utf8();
-        if !in_string && (c == '-' || c.is_ascii_digit()) {
-            let is_part = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | 'e' | 'E');
-            let number = &rest[..rest.find(|c| !is_part(c)).unwrap_or(rest.len())];
-            let digits = number.strip_prefix('-').unwrap_or(number);
-            let is_integer = digits.bytes().all(|byte| byte.is_ascii_digit());
-            let fits = number.parse::<i64>().is_ok();
-            if is_integer && !fits && !digits.starts_with('0') && digits.len() > MOST_DIGITS {
-                marked.push_str(&format!("\"\\u0001{}#{number}\"", &MARK[1..]));
-            } else {
-                marked.push_str(number);
-            }
-            rest = &rest[number.len()..];
-            continue;
-        }
-        match c {
-            '"' => in_string = !in_string,
-            '\\' if in_string => length += rest[1..].chars().next().map_or(0, char::len_utf8),
-            _ => {}
-        }
-        marked.push_str(&rest[..length]);
-        rest = &rest[length..];
-    }
-    marked
+    })
 }
 
 #[cfg(test)]

@@ -150,6 +150,27 @@ fn a_second_start_in_one_allocation_is_a_second_run() {
 }
 
 #[test]
+fn two_starts_without_a_rank_in_one_allocation_never_mix() {
+    for job in ["PBS_JOBID", "LSB_JOBID", "SLURM_JOB_ID", "FLUX_JOB_ID"] {
+        let place = Workplace::new();
+        let starts: Vec<_> = (0..2)
+            .map(|_| {
+                let script = "echo 'step 1: loss 0.5'; sleep 1";
+                let arguments =
+                    ["run", "--quiet", "--experiment", "tiny", "--", "sh", "-c", script];
+                let mut command = place.command(&arguments);
+                command.env(job, "42").stdout(Stdio::null()).spawn().expect("the program starts")
+            })
+            .collect();
+        for mut start in starts {
+            assert!(start.wait().expect("it ends").success());
+        }
+        assert_eq!(folders(&place), ["tiny", "tiny-2"], "{job}");
+        assert_eq!((steps(&place, "tiny"), steps(&place, "tiny-2")), (1, 1), "{job}");
+    }
+}
+
+#[test]
 fn a_restarted_job_resumes_its_run() {
     for restarts in ["SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT"] {
         let place = Workplace::new();

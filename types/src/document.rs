@@ -2,9 +2,9 @@
 //!
 //! The logic reads JSON; a host reads the other formats into JSON with the feature `formats`.
 //!
-//! What no JSON number can represent becomes text: NaN and the infinities (`"nan"`, `"inf"`, `"-inf"`), TOML's
-//! dates and times, and TOML's integers beyond 64 bits. In JSON and YAML these integers become the nearest
-//! double. YAML's aliases and merge keys are expanded; tags and comments are dropped. In every format it is an
+//! What a JSON number of 64 bits cannot represent becomes text: NaN and the infinities (`"nan"`, `"inf"`, `"-inf"`),
+//! TOML's dates and times, and larger integers; those of YAML become the nearest double, which is all that its parser
+//! passes on. YAML's aliases and merge keys are expanded; tags and comments are dropped. In every format it is an
 //! error if a key is not text or occurs twice, or if values nest more than 32 levels deep.
 
 use std::fmt;
@@ -12,7 +12,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use crate::Violation;
+use crate::{Violation, large_integers};
 
 #[cfg(feature = "formats")]
 mod formats;
@@ -32,9 +32,13 @@ const MAX_DEPTH: usize = 32;
 /// A violation of the text as a whole, which begins with the place: `line 3, column 14: `.
 pub fn json(text: &str) -> Result<Value, Violation> {
     let Some(text) = content(text) else { return Ok(empty()) };
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    let value = Node { depth: 0 }.deserialize(&mut deserializer);
-    value.and_then(|value| deserializer.end().map(|()| value)).map_err(|error| {
+    let read = |text: &str| {
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let value = Node { depth: 0 }.deserialize(&mut deserializer)?;
+        deserializer.end().map(|()| value)
+    };
+    // The place of an error is that in the text as it was given.
+    read(&large_integers::quoted(text)).or_else(|_| read(text)).map_err(|error| {
         // serde_json's column counts bytes.
         let (line, bytes) = (error.line(), error.column());
         let start: usize =

@@ -4,9 +4,9 @@
 //! border the generated bindings are mapped onto these, so that nothing is converted: with the feature
 //! `wasmtime` a host passes them to and from a component; the component itself needs no feature.
 //!
-//! Nothing is decided here. The only functions are those of the two wire formats that both sides have to agree
-//! on: [`packed`], how a record crosses the border, [`part_name`], how a run file's parts are named, and
-//! [`document`], how a configuration is read.
+//! Nothing is decided here. The only functions are those that both sides have to agree on: [`packed`], how a
+//! record crosses the border, [`part_name`], how a run file's parts are named, [`document`], how a configuration
+//! is read, and [`large_integers`], how JSON text keeps their digits.
 
 #![deny(missing_docs)]
 
@@ -15,6 +15,7 @@ mod console;
 pub mod document;
 mod error;
 mod errors;
+pub mod large_integers;
 mod level;
 mod metrics;
 pub mod packed;

@@ -3,6 +3,7 @@
 use std::io::{self, Read as _, Seek as _};
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
+use model_foundry_types::large_integers;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -231,7 +232,9 @@ impl Manifest {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        serde_json::from_str(text).map_err(|error| match newer_version_of(text) {
+        serde_json::from_str(&large_integers::quoted(text)).map_err(|error| match newer_version_of(
+            text,
+        ) {
             Some(version) => format!(
                 "format version {version} is newer than {FORMAT_VERSION}, and this version of \
                  model-foundry cannot read it ({error}); update model-foundry"
@@ -421,6 +424,8 @@ mod tests {
         ] {
             assert_eq!(member, expected);
         }
+        let large = OLDEST.replacen('{', "{\"seed\":123456789012345678901,", 1);
+        assert_eq!(Manifest::parse(&large).unwrap().extra["seed"], "123456789012345678901");
     }
 
     #[test]

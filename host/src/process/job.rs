@@ -2,6 +2,7 @@
 //!
 //! The ranks of one job log to one run. Two starts of the same script are two runs, also inside one allocation of a
 //! scheduler: there a rank that logs already is started again, and nothing says that the scheduler restarted it.
+//! Processes for which no launcher set a rank are starts of their own.
 
 use std::path::Path;
 
@@ -54,18 +55,37 @@ fn started(process: u32) -> Option<String> {
     fields.split_whitespace().nth(19).map(str::to_owned)
 }
 
-/// The variables in which launchers set a process's rank: torchrun and DeepSpeed, Slurm, Open MPI, PMIx and MPICH.
-const RANKS: [&str; 5] = ["RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"];
+/// The variables in which launchers set a process's rank: torchrun and DeepSpeed, Slurm, Open MPI, PMIx, MPICH,
+/// MVAPICH, Cray PALS, Flux, and PBS' pbsdsh.
+const RANKS: [&str; 9] = [
+    "RANK",
+    "SLURM_PROCID",
+    "OMPI_COMM_WORLD_RANK",
+    "PMIX_RANK",
+    "PMI_RANK",
+    "MV2_COMM_WORLD_RANK",
+    "PALS_RANKID",
+    "FLUX_TASK_RANK",
+    "PBS_VNODENUM",
+];
 
 /// The variables in which they set the number of processes.
-const WORLD_SIZES: [&str; 4] = ["WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
+const WORLD_SIZES: [&str; 6] = [
+    "WORLD_SIZE",
+    "SLURM_NTASKS",
+    "OMPI_COMM_WORLD_SIZE",
+    "PMI_SIZE",
+    "MV2_COMM_WORLD_SIZE",
+    "FLUX_JOB_SIZE",
+];
 
 /// The variables that identify a job, with the names by which run.json has them. TORCHELASTIC_RUN_ID is "none" unless
 /// the user gives one.
-const JOBS: [(&str, &str); 6] = [
+const JOBS: [(&str, &str); 7] = [
     ("SLURM_JOB_ID", "slurm"),
     ("PBS_JOBID", "pbs"),
     ("LSB_JOBID", "lsf"),
+    ("FLUX_JOB_ID", "flux"),
     ("TORCHELASTIC_RUN_ID", "torchelastic"),
     ("PMIX_NAMESPACE", "pmix"),
     ("OMPI_MCA_ess_base_jobid", "openmpi"),

@@ -287,13 +287,17 @@ fn what_json_cannot_hold_becomes_text() {
         "g": 1e20, "i": "yes",
     });
     assert_eq!(normalized(yaml, Format::Yaml)["data"], expected);
+
+    let json = r#"{"data": {"seed": 99999999999999999999, "mask": 18446744073709551615}}"#;
+    let expected = json!({ "seed": "99999999999999999999", "mask": u64::MAX });
+    assert_eq!(normalized(json, Format::Json)["data"], expected);
 }
 
 #[test]
 fn numbers_beyond_64_bits_are_violations() {
     let allowed = "must be a positive integer (at most 4294967295)";
     for (text, format, value) in [
-        (r#"{"max_log_files": 99999999999999999999}"#, Format::Json, "1e+20"),
+        (r#"{"max_log_files": 99999999999999999999}"#, Format::Json, "\"99999999999999999999\""),
         ("max_log_files = 99999999999999999999", Format::Toml, "\"99999999999999999999\""),
         ("max_log_files: 99999999999999999999", Format::Yaml, "1e+20"),
         ("max_log_files = nan", Format::Toml, "\"nan\""),

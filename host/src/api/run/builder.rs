@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
-use model_foundry_types::{Durability, Field, LoggingConfig, Options, Value, rfc3339};
+use model_foundry_types::{
+    Durability, Field, LoggingConfig, Options, Value, large_integers, rfc3339,
+};
 
 use super::{ForkState, RUN_DIR_VARIABLE, Run, SUPERVISED_VARIABLE};
 use crate::api::config::{self, ConfigReader, ExperimentConfig, Format};
@@ -547,8 +549,6 @@ impl RunBuilder {
             // A key that other jobs have too says something only of a job that is running.
             Membership::New if job.is_reused && !is_alive => None,
             Membership::New => Some(opened.joining()),
-            // Nothing tells processes without a rank apart.
-            Membership::Again if rank.is_none() && is_alive => Some(opened.joining()),
             // The user has named this run.
             Membership::Again if job.run_id.is_some() => {
                 Some(if is_alive { opened.joining() } else { opened })
@@ -715,7 +715,8 @@ fn as_json(value: &Value) -> serde_json::Value {
         Value::Float(float) => serde_json::Number::from_f64(*float)
             .map_or_else(|| float.to_string().into(), serde_json::Value::Number),
         Value::Text(text) => text.as_str().into(),
-        Value::Json(json) => serde_json::from_str(json).unwrap_or_else(|_| json.as_str().into()),
+        Value::Json(json) => serde_json::from_str(&large_integers::quoted(json))
+            .unwrap_or_else(|_| json.as_str().into()),
     }
 }
 
