@@ -315,14 +315,18 @@ pub(super) fn is_metric(name: &str) -> bool {
         let found = is_metric_stem(stem)
             // These mean a metric only with a digit: `f1`, `r2` and `top5`.
             || digits > 0 && matches!(stem, b"f" | b"r" | b"l" | b"top")
-            || METRIC_PARTS.iter().any(|part| {
-                lower.starts_with(part.as_bytes()) || lower.ends_with(part.as_bytes())
-            })
+            || METRIC_PARTS.iter().any(|part| begins_or_ends_with(&lower, part.as_bytes()))
             || matches!(&*lower, b"rate" | b"norm" | b"second" | b"sec" | b"match")
                 && is_metric_pair(&lowercase(before, before_buffer), &lower);
         before = word;
         found
     })
+}
+
+/// Nearly no word has a part's first or last byte in the same place, so few bytes are compared.
+fn begins_or_ends_with(word: &[u8], part: &[u8]) -> bool {
+    word.first() == part.first() && word.starts_with(part)
+        || word.last() == part.last() && word.ends_with(part)
 }
 
 /// What a name is the name of.
@@ -420,7 +424,9 @@ pub(super) fn is_setting(name: &str) -> bool {
     );
     known
         || contains_word(name, &["per_device_train_batch_size", "gradient_accumulation_steps"])
-        || ["_weight", "_coef", "_coeff", "_lambda", "_alpha"].iter().any(|end| name.ends_with(end))
+        || memchr::memrchr(b'_', name.as_bytes()).is_some_and(|at| {
+            matches!(&name[at..], "_weight" | "_coef" | "_coeff" | "_lambda" | "_alpha")
+        })
 }
 
 /// Whether a name is common in log records of any kind, such as a timestamp.

@@ -1,6 +1,6 @@
 //! Which words say that a line reports an evaluation, and how the metrics of an evaluation are named.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use super::names;
 use super::observation::Phase;
@@ -50,8 +50,9 @@ fn names_phase(name: &str) -> bool {
 /// Keeps the metrics of trainings and evaluations under different names.
 #[derive(Default)]
 pub(super) struct Names {
-    training: HashSet<String>,
-    evaluation: HashSet<String>,
+    // Few names and short ones: comparing them is faster than hashing.
+    training: BTreeSet<String>,
+    evaluation: BTreeSet<String>,
 }
 
 impl Names {
@@ -78,7 +79,7 @@ impl Names {
     }
 }
 
-fn remember(names: &mut HashSet<String>, name: &str) {
+fn remember(names: &mut BTreeSet<String>, name: &str) {
     if names.len() < MAX_NAMES && !names.contains(name) {
         names.insert(name.to_owned());
     }

@@ -10,6 +10,9 @@ pub(super) const DRAWN: [char; 7] = ['━', '╸', '╺', '─', '█', '▌', '
 /// The most elements of a list of values that is read.
 const MAX_LIST: usize = 64;
 
+/// How much of the next word is looked at, in bytes. No unit and no connector is longer.
+const MAX_NEXT_WORD: usize = 24;
+
 /// A token.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Token<'a> {
@@ -79,7 +82,7 @@ impl<'a> Tokens<'a> {
 
     /// The next character that is not a space.
     pub(super) fn next_character(&self) -> Option<char> {
-        self.text[self.at..].trim_start_matches(' ').chars().next()
+        after_spaces(self.rest()).chars().next()
     }
 
     /// Whether a unit follows, and not a name of one letter.
@@ -88,15 +91,18 @@ impl<'a> Tokens<'a> {
         if !names::is_unit(word) {
             return false;
         }
-        let rest = self.text[self.at..].trim_start_matches(' ');
+        let rest = after_spaces(self.rest());
         !rest[word.len()..].starts_with(['=', ':'])
     }
 
     /// The word that follows, without a connector.
     pub(super) fn next_word(&self) -> &'a str {
-        let rest = self.text[self.at..].trim_start_matches(' ');
-        let end = rest.find([' ', '\t', ',', ';', '|', '=', ':', ')', ']']);
-        &rest[..end.unwrap_or(rest.len()).min(rest.floor_char_boundary(24))]
+        let rest = after_spaces(self.rest());
+        let ends = |byte: &u8| {
+            matches!(byte, b' ' | b'\t' | b',' | b';' | b'|' | b'=' | b':' | b')' | b']')
+        };
+        let end = rest.bytes().take(MAX_NEXT_WORD).position(|byte| ends(&byte));
+        &rest[..end.unwrap_or_else(|| rest.floor_char_boundary(MAX_NEXT_WORD))]
     }
 
     /// Skips to after the parenthesis that closes the one just read, or to the end of the text.
@@ -349,7 +355,7 @@ impl<'a> Iterator for Tokens<'a> {
         }
         self.at += std::mem::take(&mut self.skip);
         let rest = self.rest();
-        let spaces = rest.len() - rest.trim_start_matches(' ').len();
+        let spaces = rest.len() - after_spaces(rest).len();
         self.at += spaces;
         let glued = self.glued && spaces == 0;
         self.glued = true;
@@ -392,6 +398,9 @@ impl<'a> Iterator for Tokens<'a> {
                 let chunk = &self.text[self.at..self.chunk_end];
                 let mut characters = chunk.chars().skip(1);
                 match first {
+                    '0'..='9' => self.numeric(chunk),
+                    'n' | 'N' | 'i' | 'I' if is_not_finite(chunk) => self.numeric(chunk),
+                    'a'..='z' | 'A'..='Z' | '_' => self.word(chunk),
                     _ if matches!(chunk, "+/-" | "+-") => {
                         self.at += chunk.len();
                         Token::PlusMinus
@@ -400,7 +409,6 @@ impl<'a> Iterator for Tokens<'a> {
                         self.at += chunk.len();
                         Token::Separator
                     }
-                    '0'..='9' => self.numeric(chunk),
                     '+' | '-' | '.'
                         if characters.next().is_some_and(|c| {
                             c.is_ascii_digit() || matches!(c, '.' | 'i' | 'n' | 'I' | 'N')
@@ -408,12 +416,16 @@ impl<'a> Iterator for Tokens<'a> {
                     {
                         self.numeric(chunk)
                     }
-                    'n' | 'N' | 'i' | 'I' if is_not_finite(chunk) => self.numeric(chunk),
                     _ => self.word(chunk),
                 }
             }
         })
     }
+}
+
+/// The text without the spaces at its beginning.
+fn after_spaces(text: &str) -> &str {
+    &text[text.bytes().take_while(|byte| *byte == b' ').count()..]
 }
 
 /// Whether a chunk is NaN or infinity, with or without a unit, a colon or a point after it.
