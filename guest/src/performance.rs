@@ -423,9 +423,9 @@ fn check_duration(name: &str, seconds: f64) -> Result<()> {
     )))
 }
 
-/// Bytes in GB (2^30), as PyTorch users print them.
+/// Bytes in GB (10^9).
 fn gigabytes(bytes: u64) -> String {
-    format!("{:.2}GB", bytes as f64 / f64::from(1 << 30))
+    format!("{:.2}GB", bytes as f64 / 1e9)
 }
 
 /// A line of performance.jsonl, read.

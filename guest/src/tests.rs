@@ -150,7 +150,7 @@ mod performance {
         let sample = logger.log_memory(None).unwrap();
         assert_eq!(
             sample.messages[0],
-            "GPU memory - Allocated: 1.00GB, Reserved: 1.00GB (GPU 0: H100; used 2.00GB of 80.00GB)"
+            "GPU memory - Allocated: 1.07GB, Reserved: 1.07GB (GPU 0: H100; used 2.15GB of 85.90GB)"
         );
         assert_eq!(sample.messages[1], "GPU memory - unavailable: GPU 1: lost");
         gpus(

@@ -119,6 +119,8 @@ pub use folder::RunFolder;
 pub use folder::manifest::{Attempt, FORMAT_VERSION, Host, MANIFEST, Manifest, Origin, Status};
 #[doc(hidden)]
 pub use folder::run_files::{Content, FileId, RUN_FILES, RunFile, Verified};
+#[doc(hidden)]
+pub use model_foundry_types::large_integers;
 pub use model_foundry_types::{
     Column, Damage, DamagedLine, Durability, ErrorEntry, ErrorRecord, ErrorReport, Event, Field,
     Finding, Finished, GivenRecord, GpuDevice, GpuInventory, GpuPeak, Kind, Level, LineReading,

@@ -211,10 +211,10 @@ fn log_memory_usage_gpu() -> Result<()> {
     assert_eq!(
         sample.messages[1..],
         [
-            "GPU memory - Allocated: 16.00GB, Reserved: 0.50GB \
-             (GPU 0: NVIDIA H100 80GB HBM3; used 20.00GB of 80.00GB)",
-            "GPU memory - Allocated: 0.25GB, Reserved: 0.00GB \
-             (GPU 1: NVIDIA H100 80GB HBM3; used 0.00GB of 80.00GB)",
+            "GPU memory - Allocated: 17.18GB, Reserved: 0.54GB \
+             (GPU 0: NVIDIA H100 80GB HBM3; used 21.47GB of 85.90GB)",
+            "GPU memory - Allocated: 0.27GB, Reserved: 0.00GB \
+             (GPU 1: NVIDIA H100 80GB HBM3; used 0.00GB of 85.90GB)",
         ]
     );
     let record = experiment.record("performance.jsonl");

@@ -28,7 +28,7 @@ mod native {
         reset_timers,
     };
     #[pymodule_export]
-    use crate::metrics::{Metrics, history, read_statistics};
+    use crate::metrics::Metrics;
     #[pymodule_export]
     use crate::run::OpenRun;
     #[pymodule_export]

@@ -6,17 +6,18 @@ use pyo3::types::PyDict;
 
 use crate::run::OpenRun;
 use crate::standalone::sample_to_python;
-use crate::values::fields;
+use crate::values::{fields, text};
 
 /// Record a block's duration in performance.jsonl. Returns its log message; None if it could not be written.
 #[pyfunction]
 pub(crate) fn record_block(
     py: Python<'_>,
     run: &OpenRun,
-    name: &str,
+    name: &Bound<'_, PyAny>,
     seconds: f64,
     failed: bool,
 ) -> PyResult<Option<String>> {
+    let name = &*text(name)?;
     let finished = run.with(py, |run| run.performance().record_block(name, seconds, failed))?;
     Ok(finished.map(|finished| finished.message))
 }
@@ -43,13 +44,14 @@ pub(crate) fn reset_timers(py: Python<'_>, run: &OpenRun) -> PyResult<()> {
 pub(crate) fn log_error(
     py: Python<'_>,
     run: &OpenRun,
-    error_type: &str,
-    message: &str,
-    traceback: &str,
+    error_type: &Bound<'_, PyAny>,
+    message: &Bound<'_, PyAny>,
+    traceback: &Bound<'_, PyAny>,
     context: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
+    let (error_type, message, traceback) = (text(error_type)?, text(message)?, text(traceback)?);
     let context = fields(context)?;
-    run.with(py, |run| run.errors().log(error_type, message, traceback, &context))
+    run.with(py, |run| run.errors().log(&error_type, &message, &traceback, &context))
 }
 
 /// The number of errors of each type, the most frequent type first.

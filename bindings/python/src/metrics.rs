@@ -3,10 +3,11 @@
 //! A trainer logs the same names at every step. They become columns once. After that a step is a few numbers,
 //! which are read from the dict into a buffer on the stack.
 
+use std::path::PathBuf;
 use std::ptr;
 use std::sync::{Arc, Mutex};
 
-use model_foundry::{Column, Columns, Kind, MetricsLogger, Query, Run, RunReader};
+use model_foundry::{Column, Columns, Field, Kind, Query, Run, RunFolder, RunReader, Statistics};
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -15,7 +16,7 @@ use pyo3::types::{PyDict, PyFloat, PyInt, PyString};
 use crate::errors::raised;
 use crate::fork::{generation, lock, without_gil};
 use crate::run::OpenRun;
-use crate::values::{is_plain, metrics as metrics_of, scalar};
+use crate::values::{handled, is_mapping, is_plain, metrics as metrics_of, scalar, value_of, warn};
 
 /// Maximum number of cached column sets. A cache does not help a trainer that logs new names at every step.
 const MOST_COLUMN_SETS: usize = 32;
@@ -24,6 +25,8 @@ const MOST_COLUMN_SETS: usize = 32;
 #[pyclass(frozen, subclass, name = "Metrics", module = "model_foundry._native")]
 pub(crate) struct Metrics {
     run: Mutex<Option<Py<OpenRun>>>,
+    /// The folder of the run, to read it also when it has ended.
+    folder: Mutex<Option<RunFolder>>,
     column_sets: Mutex<ColumnSets>,
 }
 
@@ -62,7 +65,7 @@ impl Row {
         unsafe_code,
         reason = "counting references would take longer than reading the numbers"
     )]
-    fn read(&mut self, metrics: &Bound<'_, PyDict>, run: bool) -> Read {
+    fn read(&mut self, metrics: &Bound<'_, PyDict>, run: bool) -> PyResult<Read> {
         let (mut position, mut name, mut value) = (0, ptr::null_mut(), ptr::null_mut());
         // SAFETY: the dict is alive and the interpreter's lock is held.
         while unsafe {
@@ -73,22 +76,22 @@ impl Row {
                 (Borrowed::from_ptr(metrics.py(), name), Borrowed::from_ptr(metrics.py(), value))
             };
             if !name.is_exact_instance_of::<PyString>() || self.width == Column::WIDEST {
-                return Read::NoRow;
+                return Ok(Read::NoRow);
             }
             self.names[self.width] = name.as_ptr() as usize;
             let number = match plain_number(&value) {
                 None if is_plain(&value) => None,
-                None if !run => return Read::ToRun,
+                None if !run => return Ok(Read::ToRun),
                 // An owned reference, so that the value lives while its code runs.
-                None => scalar(&value.to_owned()).as_ref().and_then(plain_number),
+                None => scalar(&value.to_owned())?.as_ref().and_then(plain_number),
                 number => number,
             };
-            let Some((number, is_integer)) = number else { return Read::NoRow };
+            let Some((number, is_integer)) = number else { return Ok(Read::NoRow) };
             self.values[self.width] = number;
             self.integers |= u32::from(is_integer) << self.width;
             self.width += 1;
         }
-        Read::Row
+        Ok(Read::Row)
     }
 }
 
@@ -144,6 +147,16 @@ impl ColumnSet {
 }
 
 impl Metrics {
+    /// A reader of the run folder, wherever it is now; none if it was deleted. The caller is [`without_gil`].
+    fn reader(&self) -> model_foundry::Result<Option<RunReader>> {
+        crate::fork::runtime()?;
+        let folder = match &*lock(&self.folder) {
+            Some(folder) => folder.again()?,
+            None => None,
+        };
+        folder.map(RunReader::of).transpose()
+    }
+
     fn open(&self, py: Python<'_>) -> PyResult<Py<OpenRun>> {
         let run = lock(&self.run).as_ref().map(|run| run.clone_ref(py));
         run.ok_or_else(|| PyValueError::new_err("the metrics logger is closed: open another"))
@@ -200,6 +213,76 @@ impl Metrics {
         Ok(Some(column_set))
     }
 
+    /// Log a step whose epoch is left out, whose arguments are in another order, or whose metrics are no plain dict.
+    #[cold]
+    fn log_step_of(
+        &self,
+        py: Python<'_>,
+        arguments: [Option<&Bound<'_, PyAny>>; 3],
+    ) -> PyResult<()> {
+        let mut metrics = None;
+        let mut numbers = Vec::new();
+        for argument in arguments.into_iter().flatten().filter(|argument| !argument.is_none()) {
+            if metrics.is_none() && is_mapping(argument)? {
+                if numbers.is_empty() {
+                    warn(
+                        py,
+                        "the metrics came before the step: call log_step(step, metrics) or \
+                         log_step(step, epoch, metrics)",
+                    )?;
+                }
+                metrics = Some(argument);
+            } else {
+                numbers.push(argument);
+            }
+        }
+        let mut numbers = numbers.into_iter();
+        let none = py.None().into_bound(py);
+        let step = step_of(numbers.next().unwrap_or(&none))?;
+        // Without a mapping the third argument is what was to be logged.
+        let other = arguments[2].filter(|_| metrics.is_none());
+        let epoch = epoch_of(numbers.next().filter(|epoch| other.is_none_or(|it| !it.is(epoch))))?;
+        match (metrics, other) {
+            (Some(metrics), _) => match metrics.cast_exact::<PyDict>() {
+                Ok(dict) => self.log_row(py, step, epoch, dict),
+                Err(_) => self.log_by_name(step, epoch, metrics),
+            },
+            (None, Some(other)) if !other.is_none() => self.log_by_name(step, epoch, other),
+            (None, _) => self.log_row(py, step, epoch, &PyDict::new(py)),
+        }
+    }
+
+    #[inline]
+    fn log_row(
+        &self,
+        py: Python<'_>,
+        step: u64,
+        epoch: Option<f64>,
+        dict: &Bound<'_, PyDict>,
+    ) -> PyResult<()> {
+        let copy;
+        let (mut dict, mut row) = (dict, Row::EMPTY);
+        let mut read = row.read(dict, false)?;
+        if read == Read::ToRun {
+            // The code that runs may change the dict. Reading a copy keeps names and values together.
+            copy = dict.copy()?;
+            (dict, row) = (&copy, Row::EMPTY);
+            read = row.read(dict, true)?;
+        }
+        if read == Read::Row
+            && let Some(column_set) = self.column_set(dict, &row)?
+        {
+            let values = &row.values[..row.width];
+            let logged = if column_set.run.may_wait() {
+                without_gil(py, || column_set.columns.log(step, epoch, values))
+            } else {
+                column_set.columns.log(step, epoch, values)
+            };
+            return logged.map_err(raised);
+        }
+        self.log_by_name(step, epoch, dict.as_any())
+    }
+
     /// Log by name: for everything that does not fit a row.
     #[cold]
     fn log_by_name(
@@ -208,8 +291,8 @@ impl Metrics {
         epoch: Option<f64>,
         metrics: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let fields = metrics_of(metrics)?;
         let py = metrics.py();
+        let fields = metrics_or_text(metrics)?;
         let open = self.open(py)?;
         open.get().with(py, |run| run.metrics().log_step(step, epoch, &fields))
     }
@@ -250,12 +333,16 @@ impl Metrics {
     fn new(_arguments: &Bound<'_, PyAny>, _named: Option<&Bound<'_, PyAny>>) -> Self {
         Self {
             run: Mutex::new(None),
+            folder: Mutex::new(None),
             column_sets: Mutex::new(ColumnSets { generation: generation(), recent: Vec::new() }),
         }
     }
 
     /// Log to this run from now on.
-    fn _open(&self, run: &Bound<'_, OpenRun>) {
+    fn _open(&self, py: Python<'_>, run: &Bound<'_, OpenRun>) {
+        // Without it the metrics are logged, and only reading them fails.
+        let folder = run.get().with(py, Run::run_folder);
+        *lock(&self.folder) = folder.ok();
         let before = lock(&self.run).replace(run.clone().unbind());
         drop(before);
     }
@@ -282,52 +369,35 @@ impl Metrics {
     /// is "buffered".
     ///
     /// `step` is an integer from 0 to 2**64 - 1; steps may come in any order, and more than once. `epoch` is a
-    /// number, which may be a fraction, or None. `metrics` is a mapping of names to values; it is only read.
+    /// number, which may be a fraction, or None; it may be left out: `log_step(10, {"loss": 2.5})`. `metrics` is a
+    /// mapping of names to values; it is only read.
     ///
-    /// Raises ValueError for any other step or epoch, and once the logger is closed. A failing disk never
-    /// raises.
+    /// Raises ValueError for any other step, and once the logger is closed. A failing disk never raises, and no
+    /// value does. An epoch that is no finite number, and metrics that are no mapping or come before the step, cause
+    /// a warning, and are recorded as far as they can be.
     ///
     /// >>> import tempfile
     /// >>> from model_foundry import MetricsLogger
     /// >>> metrics = MetricsLogger("tiny-lm", tempfile.mkdtemp())
     /// >>> metrics.log_step(10, 0.5, {"loss": 2.5, "tokens": 8500, "done": False})
-    /// >>> metrics.log_step(-1, 0, {})
+    /// >>> metrics.log_step(11, {"loss": 2.25})
+    /// >>> metrics.log_step(-1, {})
     /// Traceback (most recent call last):
     /// ...
     /// ValueError: `step` must be a non-negative integer, got -1
+    #[pyo3(signature = (step, epoch=None, metrics=None))]
     fn log_step(
         &self,
         py: Python<'_>,
         step: &Bound<'_, PyAny>,
-        epoch: &Bound<'_, PyAny>,
-        metrics: &Bound<'_, PyAny>,
+        epoch: Option<&Bound<'_, PyAny>>,
+        metrics: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let step = step_of(step)?;
-        let epoch = epoch_of(epoch)?;
-        let Ok(dict) = metrics.cast_exact::<PyDict>() else {
-            return self.log_by_name(step, epoch, metrics);
+        // The usual call first: of everything else, a dict is only one case.
+        let Some(dict) = metrics.and_then(|metrics| metrics.cast_exact::<PyDict>().ok()) else {
+            return self.log_step_of(py, [Some(step), epoch, metrics]);
         };
-        let copy;
-        let (mut dict, mut row) = (dict, Row::EMPTY);
-        let mut read = row.read(dict, false);
-        if read == Read::ToRun {
-            // The code that runs may change the dict. Reading a copy keeps names and values together.
-            copy = dict.copy()?;
-            (dict, row) = (&copy, Row::EMPTY);
-            read = row.read(dict, true);
-        }
-        if read == Read::Row
-            && let Some(column_set) = self.column_set(dict, &row)?
-        {
-            let values = &row.values[..row.width];
-            let logged = if column_set.run.may_wait() {
-                without_gil(py, || column_set.columns.log(step, epoch, values))
-            } else {
-                column_set.columns.log(step, epoch, values)
-            };
-            return logged.map_err(raised);
-        }
-        self.log_by_name(step, epoch, dict.as_any())
+        self.log_row(py, step_of(step)?, epoch_of(epoch)?, dict)
     }
 
     /// Log an epoch's summary: a line with the epoch and without a step.
@@ -347,67 +417,71 @@ impl Metrics {
         epoch: &Bound<'_, PyAny>,
         summary: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let epoch = epoch_of(epoch)?;
-        let summary = metrics_of(summary)?;
+        let Some(epoch) = number_of(epoch)?.filter(|epoch| epoch.is_finite()) else {
+            return Err(PyValueError::new_err(format!(
+                "`epoch` must be a finite number, got {}",
+                crate::values::text(epoch)?
+            )));
+        };
+        let summary = metrics_or_text(summary)?;
         let open = self.open(py)?;
         open.get().with(py, |run| run.metrics().log_epoch_summary(epoch, &summary))
     }
 
-    /// Count, mean, min, max and standard deviation of a metric.
+    /// Count, mean, min, max and standard deviation of a metric, also once this is closed.
     fn _statistics(&self, py: Python<'_>, name: &str) -> PyResult<(u64, f64, f64, f64, f64)> {
-        let open = self.open(py)?;
-        let of = |logger: MetricsLogger| logger.statistics(name);
-        let found = open.get().with(py, |run| of(run.metrics()))?;
-        Ok((found.count, found.mean, found.min, found.max, found.std))
+        let of = |found: Statistics| (found.count, found.mean, found.min, found.max, found.std);
+        let open = lock(&self.run).as_ref().map(|run| run.clone_ref(py));
+        if let Some(open) = open {
+            return open.get().with(py, |run| run.metrics().statistics(name).map(of));
+        }
+        let query = Query { summaries: true, ..Query::default() };
+        let read = without_gil(py, || {
+            let Some(mut reader) = self.reader()? else { return Ok(Vec::new()) };
+            Ok(reader.statistics(query, &[name.to_owned()])?.0)
+        });
+        let found = read.map_err(raised)?.into_iter().next();
+        Ok(found.map_or((0, 0.0, 0.0, 0.0, 0.0), |found| of(found.statistics)))
     }
-}
 
-/// The lines of metrics.jsonl from one step to another, both included, in blocks. Without steps all lines,
-/// with the epoch summaries.
-#[pyfunction]
-pub(crate) fn history(
-    py: Python<'_>,
-    folder: std::path::PathBuf,
-    steps: Option<(u64, u64)>,
-) -> PyResult<Vec<String>> {
-    let query = Query {
-        first_step: steps.map(|(first, _)| first),
-        last_step: steps.map(|(_, last)| last),
-        summaries: steps.is_none(),
-        all_attempts: steps.is_none(),
-        attempt: None,
-    };
-    let read = without_gil(py, || {
-        crate::fork::runtime()?;
-        let mut blocks = Vec::new();
-        RunReader::open(folder)?.history(query, &mut |block| {
-            blocks.push(block.to_owned());
-            true
-        })?;
-        Ok(blocks)
-    });
-    read.map_err(raised)
-}
+    /// The names of the metrics that were logged.
+    fn _names(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        let read = without_gil(py, || {
+            let Some(mut reader) = self.reader()? else { return Ok(Vec::new()) };
+            let query = Query { summaries: true, ..Query::default() };
+            Ok(reader.statistics(query, &[])?.0)
+        });
+        Ok(read.map_err(raised)?.into_iter().map(|found| found.name).collect())
+    }
 
-/// Statistics of a metric in a run folder that this process does not have open.
-#[pyfunction]
-pub(crate) fn read_statistics(
-    py: Python<'_>,
-    folder: std::path::PathBuf,
-    name: String,
-) -> PyResult<(u64, f64, f64, f64, f64)> {
-    let query = Query { summaries: true, ..Query::default() };
-    let read = without_gil(py, || {
-        crate::fork::runtime()?;
-        let (found, _) = RunReader::open(folder)?.statistics(query, &[name])?;
-        Ok(found)
-    });
-    let found = read.map_err(raised)?;
-    let of = |found: model_foundry::NamedStatistics| {
-        let found = found.statistics;
-        (found.count, found.mean, found.min, found.max, found.std)
-    };
-    Ok(found.into_iter().next().map_or((0, 0.0, 0.0, 0.0, 0.0), of))
+    /// The lines of metrics.jsonl from one step to another, both included, in blocks. Without steps all lines,
+    /// with the epoch summaries.
+    fn _history(&self, py: Python<'_>, steps: Option<(u64, u64)>) -> PyResult<Vec<String>> {
+        let query = Query {
+            first_step: steps.map(|(first, _)| first),
+            last_step: steps.map(|(_, last)| last),
+            summaries: steps.is_none(),
+            all_attempts: steps.is_none(),
+            attempt: None,
+        };
+        let read = without_gil(py, || {
+            let mut blocks = Vec::new();
+            if let Some(mut reader) = self.reader()? {
+                reader.history(query, &mut |block| {
+                    blocks.push(block.to_owned());
+                    true
+                })?;
+            }
+            Ok(blocks)
+        });
+        read.map_err(raised)
+    }
+
+    /// The run folder: where it is now, if it was moved or renamed. None before a run was opened.
+    #[getter]
+    fn _folder(&self) -> Option<PathBuf> {
+        lock(&self.folder).as_ref().map(RunFolder::current_path)
+    }
 }
 
 #[inline]
@@ -418,7 +492,8 @@ fn step_of(step: &Bound<'_, PyAny>) -> PyResult<u64> {
     {
         return Ok(number as u64);
     }
-    if let Ok(step) = step.extract() {
+    let py = step.py();
+    if let Some(step) = handled(py, step.extract())? {
         return Ok(step);
     }
     // A scalar of NumPy or PyTorch, an integer that was computed as a float, or one that was read as text.
@@ -426,32 +501,57 @@ fn step_of(step: &Bound<'_, PyAny>) -> PyResult<u64> {
     if let Some(step) = text() {
         return Ok(step);
     }
-    let whole = step
-        .extract::<f64>()
-        .ok()
+    let whole = handled(py, step.extract::<f64>())?
         .filter(|step| step.fract() == 0.0 && (0.0..=Column::EXACT as f64).contains(step));
-    whole.map(|step| step as u64).ok_or_else(|| {
-        PyValueError::new_err(format!(
+    match whole {
+        Some(step) => Ok(step as u64),
+        None => Err(PyValueError::new_err(format!(
             "`step` must be a non-negative integer, got {}",
-            crate::values::text(step)
-        ))
-    })
-}
-
-#[inline]
-fn epoch_of(epoch: &Bound<'_, PyAny>) -> PyResult<Option<f64>> {
-    if epoch.is_none() {
-        return Ok(None);
-    }
-    // The plain case first: extracting an f64 from an integer would make a float object.
-    if let Some((number, _)) = plain_number(epoch) {
-        return Ok(Some(number));
-    }
-    match epoch.extract() {
-        Ok(epoch) => Ok(Some(epoch)),
-        Err(_) => Err(PyValueError::new_err(format!(
-            "`epoch` must be a number or None, got {}",
-            crate::values::text(epoch)
+            crate::values::text(step)?
         ))),
     }
+}
+
+/// The epoch of a step. What is no finite number is left out, with a warning.
+#[inline]
+fn epoch_of(epoch: Option<&Bound<'_, PyAny>>) -> PyResult<Option<f64>> {
+    let Some(epoch) = epoch.filter(|epoch| !epoch.is_none()) else { return Ok(None) };
+    match number_of(epoch)? {
+        // NaN stands for no epoch.
+        Some(number) if !number.is_infinite() => Ok(Some(number).filter(|number| !number.is_nan())),
+        _ => {
+            let shown = crate::values::text(epoch)?;
+            let message =
+                format!("the epoch {shown} is no finite number: the step is recorded without it");
+            warn(epoch.py(), &message)?;
+            Ok(None)
+        }
+    }
+}
+
+/// The number in a value: a Python number, a scalar of NumPy, PyTorch or JAX, or text.
+fn number_of(value: &Bound<'_, PyAny>) -> PyResult<Option<f64>> {
+    // The plain case first: extracting an f64 from an integer would make a float object.
+    if let Some((number, _)) = plain_number(value) {
+        return Ok(Some(number));
+    }
+    if let Ok(text) = value.cast::<PyString>() {
+        return Ok(text.to_string_lossy().trim().parse().ok());
+    }
+    handled(value.py(), value.extract())
+}
+
+/// The items of a mapping as metrics. What is no mapping, or one that cannot be read, is one metric with its text, so
+/// that it is not lost.
+fn metrics_or_text(metrics: &Bound<'_, PyAny>) -> PyResult<Vec<Field>> {
+    let py = metrics.py();
+    if metrics.is_none() {
+        return Ok(Vec::new());
+    }
+    if let Some(fields) = handled(py, metrics_of(metrics))? {
+        return Ok(fields);
+    }
+    let kind = metrics.get_type();
+    warn(py, &format!("metrics must be a mapping of names to values, got {kind}"))?;
+    Ok(vec![Field::new("metrics", value_of(metrics)?)])
 }

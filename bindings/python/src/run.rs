@@ -1,12 +1,13 @@
 //! A run folder that is open in this process.
 
+use std::io::Write as _;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use model_foundry::{
-    Error, ExperimentConfig, ForkState, Format, Level, Resume, Run, RunBuilder, Status,
-    StructuredLogger,
+    Console, Error, ExperimentConfig, ForkState, Format, Level, Resume, Run, RunBuilder, RunReader,
+    Status, StructuredLogger, large_integers,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -18,7 +19,7 @@ use crate::config::reader;
 use crate::errors::raised;
 use crate::exit_status::correct_at_exit;
 use crate::fork::{generation, lock, runtime, without_gil};
-use crate::values::fields;
+use crate::values::{fields, text};
 
 /// A run. It ends when it is finished, or when the last logger that holds it is dropped.
 #[pyclass(frozen, weakref, name = "Run", module = "model_foundry._native")]
@@ -120,9 +121,14 @@ impl Drop for OpenRun {
 #[pymethods]
 impl OpenRun {
     /// Open a run: in `folder`, or as a new run in `runs_dir`. `config` is the experiment's configuration as JSON,
-    /// `resume` an earlier run ("" for the newest), and `versions` those of the training's libraries.
+    /// `resume` an earlier run ("" for the newest), and `versions` those of the training's libraries. Without `console`
+    /// its records are not printed, but what failed is.
     #[new]
-    #[pyo3(signature = (experiment, folder, config, runs_dir=None, resume=None, versions=Vec::new()))]
+    #[pyo3(signature = (
+        experiment, folder, config, runs_dir=None, resume=None, versions=Vec::new(), console=true,
+        id=None,
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "Python passes them by name")]
     fn new(
         py: Python<'_>,
         experiment: String,
@@ -131,6 +137,8 @@ impl OpenRun {
         runs_dir: Option<PathBuf>,
         resume: Option<String>,
         versions: Vec<(String, String)>,
+        console: bool,
+        id: Option<String>,
     ) -> PyResult<Self> {
         let opened = without_gil(py, || {
             let ExperimentConfig { logging, whole } =
@@ -143,8 +151,17 @@ impl OpenRun {
                     Some(run) => Resume::Run(run),
                 })
                 .runtime(runtime()?);
+            if !console {
+                builder = builder.console(Console::Failures(Arc::new(|failure| {
+                    // There is nowhere else to report it.
+                    let _ = writeln!(std::io::stderr(), "{failure}");
+                })));
+            }
             for (name, version) in &versions {
                 builder = builder.version(name, version);
+            }
+            if let Some(id) = id {
+                builder = builder.id(id);
             }
             if let Some(runs_dir) = runs_dir {
                 builder = builder.runs_dir(runs_dir);
@@ -176,20 +193,26 @@ impl OpenRun {
         ])
     }
 
+    /// Whether a record of this level is logged.
+    fn wants(&self, py: Python<'_>, level: i32) -> PyResult<bool> {
+        self.with(py, |run| Ok(run.wants(level_of(level))))
+    }
+
     /// Log a structured record to main.log and the console, according to the configured levels.
     fn log(
         &self,
         py: Python<'_>,
         name: &str,
         level: i32,
-        message: &str,
+        message: &Bound<'_, PyAny>,
         context: &Bound<'_, PyAny>,
         more: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
+        let message = text(message)?;
         let mut all = fields(context)?;
         all.extend(fields(more)?);
         let level = level_of(level);
-        without_gil(py, || self.structured(name)?.log(level, message, &all)).map_err(raised)
+        without_gil(py, || self.structured(name)?.log(level, &message, &all)).map_err(raised)
     }
 
     /// Write what is buffered.
@@ -251,15 +274,43 @@ impl OpenRun {
 
     /// Add sections to the configuration that run.json records, or change them. `sections` is a JSON object.
     fn configure(&self, py: Python<'_>, sections: &str) -> PyResult<()> {
-        let sections = serde_json::from_str(sections)
-            .map_err(|error| PyValueError::new_err(format!("not a JSON object: {error}")))?;
+        let sections = object(sections)?;
         self.with(py, |run| run.configure(&sections))
     }
 
-    /// The run folder.
+    /// Add to the parameters that run.json records, or change them. `parameters` is a JSON object.
+    fn add_parameters(&self, py: Python<'_>, parameters: &str) -> PyResult<()> {
+        let parameters = object(parameters)?;
+        self.with(py, |run| run.add_parameters(&parameters))
+    }
+
+    /// Add to the results of the attempt that run.json records, or change them. `results` is a JSON object.
+    fn add_results(&self, py: Python<'_>, results: &str) -> PyResult<()> {
+        let results = object(results)?;
+        self.with(py, |run| run.add_results(&results))
+    }
+
+    /// The run folder: where it is now, if it was moved or renamed.
     #[getter]
     fn folder(&self, py: Python<'_>) -> PyResult<PathBuf> {
-        self.with(py, |run| Ok(run.folder().to_path_buf()))
+        self.with(py, |run| Ok(run.current_folder()))
+    }
+
+    /// The last step that any attempt of the run has logged; None without one.
+    fn last_step(&self, py: Python<'_>) -> PyResult<Option<u64>> {
+        self.with(py, |run| RunReader::of(run.run_folder()?)?.last_step())
+    }
+
+    /// Whether nothing can be logged any more.
+    #[getter]
+    fn closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// The run's id; None if run.json has none.
+    #[getter]
+    fn id(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        self.with(py, |run| Ok(run.manifest().id))
     }
 
     /// Whether it has ended.
@@ -291,6 +342,12 @@ impl OpenRun {
         let tally = self.with(py, |run| Ok(run.storage()))?;
         Ok((tally.failures, tally.refused))
     }
+}
+
+/// A JSON object. Integers of more than 64 bits become text, which keeps their digits.
+fn object(text: &str) -> PyResult<serde_json::Map<String, serde_json::Value>> {
+    serde_json::from_str(&large_integers::quoted(text))
+        .map_err(|error| PyValueError::new_err(format!("not a JSON object: {error}")))
 }
 
 /// The highest level whose number in Python's logging module is not above `number`, or else DEBUG.

@@ -8,7 +8,7 @@ use pyo3::types::PyDict;
 
 use crate::errors::raised;
 use crate::fork::{generation, lock, runtime, without_gil};
-use crate::values::fields;
+use crate::values::{fields, text};
 
 /// The one of this process, with the generation of the process that started it.
 static STANDALONE: Mutex<Option<(u64, Arc<Standalone>)>> = Mutex::new(None);
@@ -36,13 +36,14 @@ fn standalone() -> model_foundry::Result<Arc<Standalone>> {
 #[pyfunction]
 pub(crate) fn format(
     py: Python<'_>,
-    message: &str,
+    message: &Bound<'_, PyAny>,
     context: &Bound<'_, PyAny>,
     more: &Bound<'_, PyAny>,
 ) -> PyResult<String> {
+    let message = text(message)?;
     let mut all = fields(context)?;
     all.extend(fields(more)?);
-    without_gil(py, || standalone()?.format(message, &all)).map_err(raised)
+    without_gil(py, || standalone()?.format(&message, &all)).map_err(raised)
 }
 
 /// The short commit of the working folder's repository, and the device.
@@ -54,7 +55,13 @@ pub(crate) fn surroundings(py: Python<'_>) -> PyResult<(String, String)> {
 
 /// The log message for a block's duration.
 #[pyfunction]
-pub(crate) fn finished(py: Python<'_>, name: &str, seconds: f64, failed: bool) -> PyResult<String> {
+pub(crate) fn finished(
+    py: Python<'_>,
+    name: &Bound<'_, PyAny>,
+    seconds: f64,
+    failed: bool,
+) -> PyResult<String> {
+    let name = &*text(name)?;
     without_gil(py, || standalone()?.finished(name, seconds, failed)).map_err(raised)
 }
 

@@ -17,6 +17,9 @@ os.environ["MODEL_FOUNDRY_NVML"] = "/nonexistent/libnvidia-ml.so.1"
 for name in ("MODEL_FOUNDRY_RUN_DIR", "RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK"):
     os.environ.pop(name, None)
 
+# They are run with another import.
+collect_ignore = ["scripts"]
+
 #: Time limit for each process that a test starts, in seconds.
 PATIENCE = 120
 
@@ -38,6 +41,15 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"must not be skipped in CI: {str(reason).removeprefix('Skipped: ')}"
     return report
+
+
+@pytest.fixture(autouse=True)
+def no_run_of_another_test() -> Generator[None, None, None]:
+    """A logger without a run finds the one that is open; what another test left open is not."""
+    from model_foundry import _runs
+
+    _runs._experiments.clear()
+    yield
 
 
 @pytest.fixture

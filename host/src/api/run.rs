@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use model_foundry_types::{
-    Field, GivenRecord, LoggingConfig, MessageRecord, ParsedRecord, StepRecord, SummaryRecord,
+    Field, GivenRecord, Level, LoggingConfig, MessageRecord, ParsedRecord, StepRecord,
+    SummaryRecord,
 };
 
 pub use self::builder::{Resume, RunBuilder};
@@ -17,6 +18,8 @@ use crate::api::metrics::MetricsLogger;
 use crate::api::performance::PerformanceLogger;
 use crate::api::structured::StructuredLogger;
 use crate::folder::manifest::{MANIFEST, Manifest, Status};
+use crate::folder::{RunFolder, current_path};
+use crate::process::secrets;
 use crate::recording::core::{RunCore, status_after};
 use crate::recording::queue::Queue;
 use crate::services::files::{RepairedTail, StorageTally};
@@ -174,6 +177,49 @@ impl Run {
             .map_err(|error| Error::path(self.core.folder.join(MANIFEST), error))
     }
 
+    /// Add parameters of the experiment to those that run.json records, or change them: a learning rate, a batch size.
+    /// Values that look like secrets are masked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Path`] if run.json cannot be written.
+    pub fn add_parameters(
+        &self,
+        parameters: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<()> {
+        let parameters = secrets::masked_members(parameters);
+        let attempt = self.core.attempt.lock();
+        attempt
+            .add_parameters(&self.core.dir, &parameters)
+            .map_err(|error| Error::path(self.core.folder.join(MANIFEST), error))
+    }
+
+    /// Record results of this attempt in run.json, or change them: the best accuracy, a final score.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Path`] if run.json cannot be written.
+    pub fn add_results(&self, results: &serde_json::Map<String, serde_json::Value>) -> Result<()> {
+        let attempt = self.core.attempt.lock();
+        attempt
+            .add_results(&self.core.dir, results)
+            .map_err(|error| Error::path(self.core.folder.join(MANIFEST), error))
+    }
+
+    /// The path of the run folder now, which differs from [`folder`](Self::folder) if it was moved or renamed.
+    pub fn current_folder(&self) -> PathBuf {
+        current_path(&self.core.dir).unwrap_or_else(|| self.core.folder.clone())
+    }
+
+    /// The run folder to read, whatever happens to its path.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Path`] if the process may open no more files.
+    pub fn run_folder(&self) -> Result<RunFolder> {
+        RunFolder::of_open(&self.core.dir, &self.core.folder)
+    }
+
     /// Report in the log which torn ends, left by a crash, were repaired.
     fn log_repaired_tails(&self) -> Result<()> {
         let repaired: Vec<RepairedTail> =
@@ -194,6 +240,11 @@ impl Run {
     /// Count these processes and their descendants in memory samples, instead of this process.
     pub fn monitor(&self, process: u32) {
         self.core.monitored.lock().push(process);
+    }
+
+    /// Whether a record of this level goes to main.log or to the console.
+    pub fn wants(&self, level: Level) -> bool {
+        self.core.wants(level)
     }
 
     /// Whether a library inside the supervised command logs to this run too.

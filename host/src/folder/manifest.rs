@@ -203,6 +203,9 @@ pub struct Attempt {
     /// How often the component failed and was restarted.
     #[serde(default)]
     pub component_failures: u64,
+    /// Results that the trainer recorded by name: the best accuracy, a final score.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub results: Map<String, Value>,
     /// The identifier of its Weights & Biases run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wandb_id: Option<String>,

@@ -9,6 +9,7 @@ pub(crate) mod run_files;
 pub(crate) mod runs;
 
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
@@ -52,9 +53,31 @@ impl RunFolder {
         Ok(Self { dir, path })
     }
 
+    /// A folder that this process has open.
+    pub(crate) fn of_open(dir: &Dir, path: &Path) -> Result<Self> {
+        let dir = dir.try_clone().map_err(|error| Error::path(path, error))?;
+        Ok(Self { dir, path: path.to_owned() })
+    }
+
+    /// The same folder, opened again: where it is now, or at its path if it was deleted there and created again. None if
+    /// there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn again(&self) -> Result<Option<Self>> {
+        let path = self.current_path();
+        if path.exists() { Self::open(path).map(Some) } else { Ok(None) }
+    }
+
     /// The folder's path, as it was given.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where the folder is now: another path than [`path`](Self::path) if it was moved or renamed.
+    pub fn current_path(&self) -> PathBuf {
+        current_path(&self.dir).unwrap_or_else(|| self.path.clone())
     }
 
     /// The version of the folder's format, if it is newer than [`FORMAT_VERSION`](crate::FORMAT_VERSION): what is read
@@ -91,6 +114,12 @@ impl RunFolder {
             manifest
         }))
     }
+}
+
+/// The path of an open folder now; none where the system does not say, and if the folder was deleted.
+pub(crate) fn current_path(dir: &Dir) -> Option<PathBuf> {
+    let path = std::fs::read_link(format!("/proc/self/fd/{}", dir.as_raw_fd())).ok()?;
+    path.is_dir().then_some(path)
 }
 
 /// The parts of a file that a folder holds: those of the shared file, then those of each rank, each from the oldest.

@@ -104,16 +104,19 @@ pub(crate) fn world_size(environment: &impl Environment) -> Option<u32> {
     WORLD_SIZES.iter().find_map(|name| environment.get(name)?.parse().ok())
 }
 
+fn restarts(environment: &impl Environment) -> String {
+    ["SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT"]
+        .map(|name| environment.get(name).unwrap_or_else(|| "0".into()))
+        .join(".")
+}
+
 impl Job {
     /// The job of which this process is a part; none if it was started by itself.
     pub(crate) fn of(environment: &impl Environment, rank: Option<u32>) -> Option<Self> {
-        let restarts = ["SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT"]
-            .map(|name| environment.get(name).unwrap_or_else(|| "0".into()))
-            .join(".");
         if let Some(id) = environment.get(RUN_ID_VARIABLE) {
-            let key = format!("id={id}");
-            return Some(Self { key, restarts, is_reused: false, run_id: Some(id) });
+            return Some(Self::of_run(environment, id));
         }
+        let restarts = restarts(environment);
         let known: Vec<String> = JOBS
             .iter()
             .filter_map(|(variable, name)| Some((name, environment.get(variable)?)))
@@ -138,6 +141,12 @@ impl Job {
             _ => (format!("launcher={}", environment.parent()?), false),
         };
         Some(Self { key, restarts, is_reused, run_id: None })
+    }
+
+    /// The processes that log to the run with this id.
+    pub(crate) fn of_run(environment: &impl Environment, id: String) -> Self {
+        let (key, restarts) = (format!("id={id}"), restarts(environment));
+        Self { key, restarts, is_reused: false, run_id: Some(id) }
     }
 
     /// Whether the scheduler or the launcher has restarted the job.

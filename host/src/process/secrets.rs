@@ -1,5 +1,7 @@
 //! Which arguments and variables look like secrets, and their masking: a run folder must not hold a password.
 
+use serde_json::{Map, Value};
+
 /// What is recorded instead of a secret.
 pub const MASK: &str = "***";
 
@@ -109,6 +111,19 @@ pub fn masked(name: &str, value: &str) -> String {
     } else {
         masked_value(value)
     }
+}
+
+/// The members of an object, at every depth, with their secrets masked.
+pub(crate) fn masked_members(members: &Map<String, Value>) -> Map<String, Value> {
+    let mask = |(name, value): (&String, &Value)| {
+        let value = match value {
+            Value::String(text) => masked(name, text).into(),
+            Value::Object(inner) => masked_members(inner).into(),
+            other => other.clone(),
+        };
+        (name.clone(), value)
+    };
+    members.iter().map(mask).collect()
 }
 
 /// Whether a value is how many tokens there are.

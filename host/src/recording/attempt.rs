@@ -128,7 +128,7 @@ impl AttemptWriter {
     /// Record in run.json that a library inside the supervised command logs too, and with which versions.
     pub(crate) fn mark_library(&self, dir: &Dir, versions: &Map<String, Value>) {
         // Best effort: without the mark, metrics are taken from the command's output as well.
-        let _ = self.change(dir, |_, attempt| {
+        let _ = self.change(dir, |Recorded { attempt, .. }| {
             attempt.logged_by_library = true;
             attempt.origin.versions.extend(versions.clone());
         });
@@ -140,10 +140,31 @@ impl AttemptWriter {
         dir: &Dir,
         sections: &Map<String, Value>,
     ) -> std::io::Result<()> {
-        self.change(dir, |configuration, attempt| {
+        self.change(dir, |Recorded { configuration, attempt, .. }| {
             merge(configuration, sections);
             merge(&mut attempt.origin.configuration, sections);
         })
+    }
+
+    /// Add to the parameters that run.json records, for the run and for this attempt.
+    pub(crate) fn add_parameters(
+        &self,
+        dir: &Dir,
+        added: &Map<String, Value>,
+    ) -> std::io::Result<()> {
+        self.change(dir, |Recorded { parameters, attempt, .. }| {
+            merge(parameters, added);
+            merge(&mut attempt.origin.parameters, added);
+        })
+    }
+
+    /// Add to the results that run.json records for this attempt.
+    pub(crate) fn add_results(
+        &self,
+        dir: &Dir,
+        results: &Map<String, Value>,
+    ) -> std::io::Result<()> {
+        self.change(dir, |Recorded { attempt, .. }| merge(&mut attempt.results, results))
     }
 
     /// End the attempt, or add this process's counts to it.
@@ -160,7 +181,7 @@ impl AttemptWriter {
         if !self.own && quiet && !failed {
             return Ok(());
         }
-        self.change(dir, |_, attempt| {
+        self.change(dir, |Recorded { attempt, .. }| {
             // What failed in one process of the attempt has failed, however the others end.
             let has_failed = attempt.status == Status::Failed;
             if failed {
@@ -185,7 +206,7 @@ impl AttemptWriter {
 
     /// Record the exit code of a process that has ended the attempt as completed.
     pub(crate) fn correct_exit_code(&self, dir: &Dir, code: i32) -> std::io::Result<()> {
-        self.change(dir, |_, attempt| {
+        self.change(dir, |Recorded { attempt, .. }| {
             if self.own && attempt.status == Status::Completed {
                 attempt.status = Status::Failed;
                 attempt.exit_code = Some(code);
@@ -194,11 +215,7 @@ impl AttemptWriter {
     }
 
     /// Change the attempt's entry in run.json, and the run's configuration.
-    fn change(
-        &self,
-        dir: &Dir,
-        change: impl FnOnce(&mut Map<String, Value>, &mut Attempt),
-    ) -> std::io::Result<()> {
+    fn change(&self, dir: &Dir, change: impl FnOnce(Recorded<'_>)) -> std::io::Result<()> {
         let _lock = locks::change(dir, locks::PATIENCE)?;
         let read = Manifest::read(dir).ok().flatten();
         let has_entry = |manifest: &Manifest| {
@@ -211,12 +228,19 @@ impl AttemptWriter {
             _ => return Ok(()),
         };
         let number = self.number;
-        let Manifest { attempts, configuration, .. } = &mut manifest;
+        let Manifest { attempts, configuration, parameters, .. } = &mut manifest;
         if let Some(attempt) = attempts.iter_mut().find(|attempt| attempt.attempt == number) {
-            change(configuration, attempt);
+            change(Recorded { configuration, parameters, attempt });
         }
         manifest.write(dir)
     }
+}
+
+/// What run.json says of a run and of one of its attempts.
+struct Recorded<'a> {
+    configuration: &'a mut Map<String, Value>,
+    parameters: &'a mut Map<String, Value>,
+    attempt: &'a mut Attempt,
 }
 
 /// How an attempt ended.

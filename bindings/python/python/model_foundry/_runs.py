@@ -22,6 +22,9 @@ from model_foundry import _native
 _open: weakref.WeakValueDictionary[tuple[str, str], _native.Run] = weakref.WeakValueDictionary()
 _opening = threading.Lock()
 
+# The experiments of the open runs, the newest run last. Loggers that were made without a run find theirs here.
+_experiments: weakref.WeakKeyDictionary[_native.Run, str] = weakref.WeakKeyDictionary()
+
 # The process that ends its runs when its function ends.
 _watches: int | None = None
 
@@ -31,12 +34,14 @@ def open_run(
     experiment: str | None,
     logging: dict[str, Any],
     sections: dict[str, Any] | None = None,
+    *,
+    console: bool = False,
 ) -> _native.Run:
     """Open the run of a folder, or return the one that this process has open with the same configuration.
 
     ``logging`` is the ``logging`` section of the configuration, ``sections`` are the others. Without an
     ``experiment`` the name is the one in the folder's run.json, or else the folder's own name. A name that
-    differs from the one in run.json is warned about.
+    differs from the one in run.json is warned about. With ``console`` the run prints its records.
 
     Raises ``OSError`` if the folder cannot be made or written, ``ValueError`` for an invalid configuration.
     """
@@ -53,8 +58,9 @@ def open_run(
                     stacklevel=3,
                 )
             name = recorded or experiment or os.path.basename(real) or "experiment"
-            run = _native.Run(name, real, config, versions=_versions())
+            run = _native.Run(name, real, config, versions=_versions(), console=console)
             _open[(real, config)] = run
+            _experiments[run] = name
             _watch_end_of_worker()
         return run
 
@@ -65,23 +71,50 @@ def start_run(
     logging: dict[str, Any],
     sections: dict[str, Any] | None = None,
     resume: bool | str = False,
+    *,
+    console: bool = False,
+    run_id: str | None = None,
 ) -> _native.Run:
     """Begin a run of its own in ``runs_dir``: ``<experiment>``, then ``<experiment>-2``, and so on.
 
     The ranks of one job share a run. ``resume`` continues an earlier one: True the newest of the experiment, a
-    string that run (a folder's name, a path, or an id).
+    string that run (a folder's name, a path, or an id). Processes with the same ``run_id`` share a run too. With
+    ``console`` the run prints its records.
 
     Raises what :func:`open_run` raises, and ``ValueError`` if there is no such run to resume.
     """
     config = _native.to_json({**unfolded(sections or {}), "logging": logging})
     which = resume if isinstance(resume, str) else "" if resume else None
     run = _native.Run(
-        experiment, None, config, runs_dir=os.fspath(runs_dir), resume=which, versions=_versions()
+        experiment,
+        None,
+        config,
+        runs_dir=os.fspath(runs_dir),
+        resume=which,
+        versions=_versions(),
+        console=console,
+        id=run_id,
     )
     with _opening:
         _open[(os.path.realpath(run.folder), config)] = run
+        _experiments[run] = experiment
     _watch_end_of_worker()
     return run
+
+
+def run_of(experiment: str) -> _native.Run | None:
+    """The open run of a logger that was made without one: the newest of its experiment, or else the newest.
+
+    A run that has ended is only taken if none is open: what is logged then belongs to its last attempt.
+    """
+    if not _experiments:
+        return None
+    runs = [(run, name) for run, name in list(_experiments.items()) if not run.closed]
+    if not runs:
+        return None
+    of_experiment = [run for run, name in runs if name == experiment]
+    newest = [*(run for run, _ in runs), *of_experiment]
+    return next((run for run in reversed(newest) if not run.ended), newest[-1])
 
 
 def unfolded(value: Any) -> Any:

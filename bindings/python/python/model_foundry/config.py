@@ -1,16 +1,22 @@
-"""Configurations as pydantic models. The rules, the defaults and the messages come from the component."""
+"""Configurations as pydantic models. The rules, the defaults and the messages come from the component.
+
+This module is also ``model_foundry.config``, the parameters of the run that :func:`model_foundry.init` began:
+``model_foundry.config.lr``, ``model_foundry.config["lr"]``, ``model_foundry.config.update(…)``.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from types import ModuleType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_core.core_schema import ValidationInfo
 
-from model_foundry import _native
+from model_foundry import _front, _native
 
 _DEFAULTS: dict[str, Any] = json.loads(_native.default_logging_config())
 
@@ -163,3 +169,38 @@ def _checked(given: dict[str, Any]) -> dict[str, Any]:
         )
     read = json.loads(whole)
     return {name: read[name] for name in given}
+
+
+class _ParametersModule(ModuleType):
+    """This module, with the parameters of the open run as its other attributes and as its items."""
+
+    def _parameters(self) -> _front.Config:
+        run = _front.current()
+        return _front.Config(None) if run is None else run.config
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._parameters(), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_") or name in self.__dict__ or _front.current() is None:
+            super().__setattr__(name, value)
+        else:
+            self._parameters()[name] = value
+
+    def __getitem__(self, name: str) -> Any:
+        return self._parameters()[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._parameters()[name] = value
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._parameters()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parameters())
+
+    def __len__(self) -> int:
+        return len(self._parameters())
+
+
+sys.modules[__name__].__class__ = _ParametersModule

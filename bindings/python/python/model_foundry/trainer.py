@@ -81,27 +81,31 @@ class Trainer:
             # The wandb package writes the run; the component would write it a second time.
             settings["log_to_wandb"] = False
         if output_dir is not None:
-            self._run = open_run(Path(base_dir) / output_dir, name, settings, sections)
+            folder = Path(base_dir) / output_dir
+            self._run = open_run(folder, name, settings, sections, console=True)
         else:
             runs_dir = Path(base_dir) / "runs"
-            self._run = start_run(runs_dir, name, settings, sections, resume)
-        #: The run folder.
-        self.output_dir = self._run.folder
+            self._run = start_run(runs_dir, name, settings, sections, resume, console=True)
         #: The structured logger. It also writes main.log.
         self.logger = StructuredLogger._of_run(f"model_foundry.{name}", self._run)
         if not self.logger.logger.handlers:
             # The run writes to the console. Without a handler, the logging module would print warnings again.
             self.logger.logger.addHandler(logging.NullHandler())
         #: The metrics logger.
-        self.metrics = MetricsLogger._of_run(name, self.output_dir, self._run)
+        self.metrics = MetricsLogger._of_run(name, self._run)
         #: The performance logger.
         self.performance = PerformanceLogger(self.logger)
         #: The error tracker.
         self.errors = ErrorTracker._of_run(
-            self.logger, self.output_dir, config.logging.max_errors_to_track, self._run
+            self.logger, config.logging.max_errors_to_track, self._run
         )
         #: The last step that was trained; 0 before the first.
         self.step = 0
+
+    @property
+    def output_dir(self) -> Path:
+        """The run folder: where it is now, if it was moved or renamed."""
+        return self.metrics.output_dir
 
     def train(self, step_fn: StepFunction, steps: int | None = None) -> None:
         """Train ``steps`` steps: call ``step_fn(step)`` for each, from the step after :attr:`step`.
@@ -196,7 +200,7 @@ class Trainer:
         if self.performance.timers:
             self.performance.export_timing_report(self.output_dir / "timing_report.json")
         self.metrics._close()
-        self.logger._run = self.performance._run = None
+        self.logger._run = self.performance._own = None
         end_run(self._run, error)
         self._run.close()
 
@@ -233,7 +237,7 @@ class Trainer:
         if per_epoch and metrics and step % per_epoch == 0:
             self.metrics.log_epoch_summary(step // per_epoch - 1, metrics)
             fields = {**metrics, "step": step, "epoch": step // per_epoch - 1}
-            self.logger._log(logging.INFO, "epoch ended", fields)
+            self.logger._log(logging.INFO, "epoch ended", (), fields)
 
     def _record_failure(self, error: BaseException, step: int) -> None:
         if not isinstance(error, (SystemExit, KeyboardInterrupt, GeneratorExit)):

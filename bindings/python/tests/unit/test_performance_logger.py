@@ -144,8 +144,8 @@ def test_pytorch_s_allocator_reports_allocated_and_reserved_memory(
     assert [gpu["torch_allocated"] for gpu in figures["gpus"]] == [1 << 30, 2 << 30]
     logged = [text for text in messages(caplog) if text.startswith("GPU memory")]
     assert logged == [
-        "GPU memory - Allocated: 1.00GB, Reserved: 2.00GB (GPU 0: Stand-in)",
-        "GPU memory - Allocated: 2.00GB, Reserved: 3.00GB (GPU 1: Stand-in)",
+        "GPU memory - Allocated: 1.07GB, Reserved: 2.15GB (GPU 0: Stand-in)",
+        "GPU memory - Allocated: 2.15GB, Reserved: 3.22GB (GPU 1: Stand-in)",
     ]
     assert json.loads(caplog.records[0].getMessage())["context"]["step"] == 7
 

@@ -77,6 +77,7 @@ pub struct RunBuilder {
     records_diff: bool,
     folder_mode: u32,
     pub(super) fork_state: Option<ForkState>,
+    id: Option<String>,
     job: Option<Job>,
     /// This process is a command that `model-foundry run` has started.
     joins: bool,
@@ -112,6 +113,7 @@ impl RunBuilder {
             records_diff: false,
             folder_mode: PRIVATE,
             fork_state: None,
+            id: None,
             job: None,
             joins: false,
         }
@@ -196,6 +198,14 @@ impl RunBuilder {
     #[must_use]
     pub fn command(mut self, command: Vec<String>) -> Self {
         self.command = command;
+        self
+    }
+
+    /// The run's id, by which its processes find it: those that are open at the same time share it, and a later one
+    /// begins another attempt. Default: the value of MODEL_FOUNDRY_RUN_ID.
+    #[must_use]
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.id = Some(id.into());
         self
     }
 
@@ -427,7 +437,10 @@ impl RunBuilder {
     fn place(&mut self, runtime: &Runtime) -> Result<Place> {
         if self.fork_state.is_none() {
             let rank = self.rank.or_else(|| job::rank(&ProcessEnvironment));
-            self.job = Job::of(&ProcessEnvironment, rank);
+            self.job = match self.id.take() {
+                Some(id) => Some(Job::of_run(&ProcessEnvironment, id)),
+                None => Job::of(&ProcessEnvironment, rank),
+            };
         }
         if let Some(folder) = &self.folder {
             return Ok(Place::Folder(folder.clone()));

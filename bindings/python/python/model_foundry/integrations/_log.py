@@ -23,7 +23,7 @@ def metrics_logger(
         return MetricsLogger(experiment_name, output_dir, durability=durability)
     settings = {"durability": durability, "log_to_wandb": False}
     run = start_run("runs", experiment_name, settings)
-    return MetricsLogger._of_run(experiment_name, run.folder, run)
+    return MetricsLogger._of_run(experiment_name, run)
 
 
 def without(metrics: Mapping[str, Any], *names: str) -> dict[str, Any]:

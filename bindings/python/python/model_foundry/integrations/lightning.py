@@ -85,7 +85,7 @@ class ModelFoundryLogger(Logger):  # type: ignore[misc]
             else:
                 # A second `fit` is another attempt at the same run.
                 run = open_run(self._folder, self._name, settings, sections)
-            self._metrics = MetricsLogger._of_run(self._name, self._folder, run)
+            self._metrics = MetricsLogger._of_run(self._name, run)
         return self._metrics
 
     @rank_zero_only  # type: ignore[untyped-decorator, unused-ignore]

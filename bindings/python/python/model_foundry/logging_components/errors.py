@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
-import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from model_foundry import _native
+from model_foundry._exceptions import described, report
 from model_foundry._runs import open_run
 from model_foundry.logging_components.structured import StructuredLogger
 
@@ -46,36 +46,47 @@ class ErrorTracker:
     ) -> None:
         self.logger = logger
         self.max_errors = max_errors
-        #: The run folder.
-        self.output_dir = Path(output_dir)
-        #: The file that is appended to.
-        self.errors_file = self.output_dir / "errors.jsonl"
         name = logger.context.get("experiment") if isinstance(logger, StructuredLogger) else None
         config: dict[str, Any] = {"durability": "immediate", "log_to_wandb": False}
         if max_errors != 1000:
             config["max_errors_to_track"] = max_errors
-        self._run = open_run(self.output_dir, None if name is None else str(name), config)
+        self._run = open_run(output_dir, None if name is None else str(name), config)
+        self._folder = self._run.folder
+
+    @property
+    def output_dir(self) -> Path:
+        """The run folder: where it is now, if it was moved or renamed."""
+        try:
+            self._folder = self._run.folder
+        except ValueError:  # the run has ended
+            pass
+        return self._folder
+
+    @property
+    def errors_file(self) -> Path:
+        """The file that is appended to."""
+        return self.output_dir / "errors.jsonl"
 
     @classmethod
     def _of_run(
-        cls, logger: StructuredLogger, folder: Path, max_errors: int, run: _native.Run
+        cls, logger: StructuredLogger, max_errors: int, run: _native.Run
     ) -> ErrorTracker:
         """The error tracker of an open run."""
         tracker = cls.__new__(cls)
         tracker.logger = logger
         tracker.max_errors = max_errors
-        tracker.output_dir = folder
-        tracker.errors_file = folder / "errors.jsonl"
         tracker._run = run
+        tracker._folder = run.folder
         return tracker
 
     def log_error(
-        self, exception: BaseException, context: Mapping[str, Any] | None = None
+        self, exception: BaseException | str, context: Mapping[str, Any] | None = None
     ) -> None:
         """Record an exception: its type, its message, its traceback with all causes, and ``context``.
 
         The record is on the disk when this returns. An exception whose ``str`` fails is recorded with a
-        placeholder as its message. Raises ``ValueError`` if the run has ended.
+        placeholder as its message, and a text as an error of the type "Error". It never raises: after the end of
+        the run it warns, and records nothing.
 
         >>> import logging, tempfile
         >>> tracker = ErrorTracker(logging.getLogger("train.quiet"), tempfile.mkdtemp())
@@ -84,20 +95,25 @@ class ErrorTracker:
         >>> "CUDA out of memory" in tracker.errors_file.read_text()
         True
         """
-        kind = type(exception).__name__
         try:
-            message = str(exception)
-        except Exception:
-            message = "<its message cannot be shown>"
-        text = "".join(traceback.format_exception(exception))
-        context = {} if context is None else context
-        _native.log_error(self._run, kind, message, text, context)
-        if isinstance(self.logger, StructuredLogger):
-            fields = {str(name): value for name, value in context.items()}
-            fields = {"error_type": kind, "error_message": message, **fields}
-            self.logger._log(logging.ERROR, f"{kind}: {message}", fields)
-        else:
-            self.logger.error("%s: %s", kind, message)
+            if isinstance(exception, BaseException):
+                kind, message, text = described(exception)
+            else:
+                kind, message, text = "Error", exception, ""
+            context = {} if context is None else context
+            _native.log_error(self._run, kind, message, text, context)
+            fields = context if isinstance(context, Mapping) else {"context": context}
+            if isinstance(self.logger, StructuredLogger):
+                named = {str(name): value for name, value in fields.items()}
+                named = {"error_type": kind, "error_message": message, **named}
+                self.logger._log(logging.ERROR, f"{kind}: {message}", (), named)
+            else:
+                self.logger.error("%s: %s", kind, message)
+        except Exception as error:  # nothing that is logged may stop a training
+            report("an error was not logged", error)
+
+    def __repr__(self) -> str:
+        return f"ErrorTracker({str(self.output_dir)!r})"
 
     def get_error_summary(self) -> dict[str, int]:
         """The number of errors of each type, the most frequent type first.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 from pathlib import Path
@@ -9,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from model_foundry import _native
+from model_foundry._exceptions import report
 from model_foundry._runs import end_run, open_run, unfolded
 
 
@@ -48,23 +50,33 @@ class MetricsLogger(_native.Metrics):
     ) -> None:
         #: The experiment's name.
         self.experiment_name = experiment_name
-        #: The run folder.
-        self.output_dir = Path(output_dir)
-        #: The file that is appended to.
-        self.metrics_file = self.output_dir / "metrics.jsonl"
         # Only a Trainer has the setting for a Weights & Biases log.
         logging = {"durability": durability, "log_to_wandb": False}
-        self._open(open_run(self.output_dir, str(experiment_name), logging))
+        self._open(open_run(output_dir, str(experiment_name), logging))
 
     @classmethod
-    def _of_run(cls, name: str, folder: Path, run: _native.Run) -> MetricsLogger:
+    def _of_run(cls, name: str, run: _native.Run) -> MetricsLogger:
         """The metrics logger of an open run."""
         logger = cls.__new__(cls)
         logger.experiment_name = name
-        logger.output_dir = folder
-        logger.metrics_file = folder / "metrics.jsonl"
         logger._open(run)
         return logger
+
+    @property
+    def output_dir(self) -> Path:
+        """The run folder: where it is now, if it was moved or renamed."""
+        folder = self._folder
+        if folder is None:
+            raise ValueError("the metrics logger was never opened")
+        return folder
+
+    @property
+    def metrics_file(self) -> Path:
+        """The file that is appended to."""
+        return self.output_dir / "metrics.jsonl"
+
+    def __repr__(self) -> str:
+        return f"MetricsLogger({self.experiment_name!r}, {str(self.output_dir)!r})"
 
     def get_metrics_history(self) -> list[dict[str, Any]]:
         """All entries, steps and epoch summaries, in file order. Damaged lines are left out.
@@ -98,11 +110,12 @@ class MetricsLogger(_native.Metrics):
         """
         return self._read((start, end))
 
-    def compute_statistics(self, name: str) -> dict[str, float]:
+    def compute_statistics(self, name: str) -> dict[str, Any]:
         """``count``, ``mean``, ``min``, ``max`` and ``std`` of a metric, over its finite numbers.
 
-        ``std`` is the sample standard deviation (n − 1); it is 0 for one number. All are 0 for a metric that
-        has none. An open logger updates them at each step, so that this reads the file only once. Raises
+        ``std`` is the sample standard deviation (n − 1); it is 0 for one number. For a metric that has none
+        ``count`` is 0 and the others are None, and a warning names the most similar metric, if the name is that of
+        none. An open logger updates them at each step, so that this reads the file only once. Raises
         ``OSError`` if the file cannot be read.
 
         >>> import tempfile
@@ -112,11 +125,16 @@ class MetricsLogger(_native.Metrics):
         >>> metrics.compute_statistics("loss")
         {'count': 3, 'mean': 2.0, 'min': 1.0, 'max': 3.0, 'std': 1.0}
         """
-        if self._run is None:
-            values = _native.read_statistics(self.output_dir, name)
-        else:
-            values = self._statistics(name)
-        return dict(zip(("count", "mean", "min", "max", "std"), values, strict=True))
+        count, *values = self._statistics(name)
+        names = ("mean", "min", "max", "std")
+        if count == 0:
+            known = self._names()
+            if name not in known:
+                similar = difflib.get_close_matches(name, known, 1)
+                hint = f"; did you mean {similar[0]!r}?" if similar else ""
+                report(f"no metric named {name!r} was logged{hint}")
+            return {"count": 0, **dict.fromkeys(names)}
+        return {"count": count, **dict(zip(names, values, strict=True))}
 
     def configure(self, **sections: Any) -> None:
         """Add sections to the configuration that run.json records, or change them.
@@ -185,10 +203,8 @@ class MetricsLogger(_native.Metrics):
 
     def _read(self, steps: tuple[int, int] | None) -> list[dict[str, Any]]:
         self.flush()
-        if not self.metrics_file.parent.exists():
-            return []
         entries: list[dict[str, Any]] = []
-        for block in _native.history(self.output_dir, steps):
+        for block in self._history(steps):
             entries += json.loads("[" + block.rstrip("\n").replace("\n", ",") + "]")
         return entries
 

@@ -12,14 +12,16 @@ from types import TracebackType
 from typing import Any
 
 from model_foundry import _native
+from model_foundry._exceptions import report
+from model_foundry._runs import run_of
 from model_foundry.logging_components.structured import StructuredLogger
 
 
 class PerformanceLogger:
     """Times named blocks with the monotonic clock, and samples memory.
 
-    ``logger`` is a :class:`StructuredLogger` or a standard logger. If it is the structured logger of a
-    :class:`~model_foundry.trainer.Trainer`, timings and samples are also recorded in performance.jsonl.
+    ``logger`` is a :class:`StructuredLogger` or a standard logger. Timings and samples are also recorded in
+    performance.jsonl of the run that is open: that of the logger's experiment, or else the newest.
 
     :attr:`timers` is a plain dict that may be changed: statistics and reports are computed from its current
     contents.
@@ -39,7 +41,15 @@ class PerformanceLogger:
         self.logger = logger
         #: The samples of each name, in seconds.
         self.timers: dict[str, list[float]] = {}
-        self._run = logger._run if isinstance(logger, StructuredLogger) else None
+        self._own = logger._run if isinstance(logger, StructuredLogger) else None
+
+    @property
+    def _run(self) -> _native.Run | None:
+        """The run whose performance.jsonl has the timings."""
+        if self._own is not None:
+            return self._own
+        context = self.logger.context if isinstance(self.logger, StructuredLogger) else {}
+        return run_of(str(context.get("experiment")))
 
     def time_block(self, name: str, log_level: int = logging.DEBUG) -> TimedBlock:
         """Time a ``with`` block, and log "<name> completed in 0.0500s" at ``log_level``.
@@ -100,7 +110,8 @@ class PerformanceLogger:
         >>> PerformanceLogger(logging.getLogger("train")).log_memory_usage()["process_resident"] > 0
         True
         """
-        sample = None if self._run is None else _native.log_memory(self._run, step)
+        run = self._run
+        sample = None if run is None else _native.log_memory(run, step)
         figures, messages = _native.memory() if sample is None else sample
         torch_messages = _add_torch(figures)
         if torch_messages:
@@ -122,8 +133,12 @@ class PerformanceLogger:
         {}
         """
         self.timers.clear()
-        if self._run is not None:
-            _native.reset_timers(self._run)
+        run = self._run
+        if run is not None:
+            _native.reset_timers(run)
+
+    def __repr__(self) -> str:
+        return f"PerformanceLogger({self.logger!r}, {sorted(self.timers)})"
 
     def export_timing_report(self, path: str | os.PathLike[str]) -> None:
         """Write the statistics of every name, in seconds, to a JSON file.
@@ -160,8 +175,9 @@ class PerformanceLogger:
     def _add_sample(self, name: str, seconds: float, level: int | None, *, failed: bool) -> None:
         name = str(name)
         message = None
-        if self._run is not None:
-            message = _native.record_block(self._run, name, seconds, failed)
+        run = self._run
+        if run is not None:
+            message = _native.record_block(run, name, seconds, failed)
         elif level is None or self._is_enabled_for(level):
             message = _native.finished(name, seconds, failed)
         self.timers.setdefault(name, []).append(seconds)
@@ -203,7 +219,12 @@ class TimedBlock:
         traceback: TracebackType | None,
     ) -> None:
         self.seconds = (time.perf_counter_ns() - self._began) / 1e9
-        self._performance._add_sample(self._name, self.seconds, self._level, failed=error is not None)
+        try:
+            self._performance._add_sample(
+                self._name, self.seconds, self._level, failed=error is not None
+            )
+        except Exception as problem:  # nothing that is logged may stop a training
+            report("a duration was not logged", problem)
 
 
 def _add_torch(figures: dict[str, Any]) -> list[str]:
@@ -225,7 +246,7 @@ def _add_torch(figures: dict[str, Any]) -> list[str]:
             reserved = torch.cuda.memory_reserved(index)
             gpu["torch_allocated"], gpu["torch_reserved"] = allocated, reserved
             messages.append(
-                f"GPU memory - Allocated: {allocated / 2**30:.2f}GB, Reserved: {reserved / 2**30:.2f}GB "
+                f"GPU memory - Allocated: {allocated / 1e9:.2f}GB, Reserved: {reserved / 1e9:.2f}GB "
                 f"(GPU {index}: {properties.name})"
             )
         return messages
