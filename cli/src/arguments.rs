@@ -1,8 +1,8 @@
 //! The command line, as far as commands share it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser};
 use model_foundry::{FORMAT_VERSION, Query, RunFolder, RunReader};
@@ -13,6 +13,7 @@ use crate::terminal::note;
 /// Log training runs into plain files, through a sandboxed component.
 #[derive(Parser)]
 #[command(
+    name = "model-foundry",
     version,
     max_term_width = 100,
     styles = Styles::styled()
@@ -20,7 +21,8 @@ use crate::terminal::note;
         .usage(AnsiColor::Green.on_default().bold())
         .literal(AnsiColor::Cyan.on_default().bold())
         .placeholder(AnsiColor::Cyan.on_default()),
-    after_help = "Exit codes: 0 success, 1 failure, 2 wrong usage; under `run` the command's own."
+    after_help = "Exit codes: 0 success, 1 failure, 2 wrong usage; under `run` the command's own, 127 if there is no such \
+                  program, 126 if it cannot be executed."
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -30,9 +32,9 @@ pub(crate) struct Arguments {
 /// The run folder that a command reads.
 #[derive(Args)]
 pub(crate) struct Folder {
-    /// The run folder: <runs-dir>/<experiment>
+    /// The run folder, or its name in runs [default: the folder here, or the only run]
     #[arg(value_name = "DIR")]
-    pub(crate) dir: PathBuf,
+    dir: Option<PathBuf>,
 }
 
 impl Folder {
@@ -43,15 +45,68 @@ impl Folder {
 
     /// Open the run folder without a component. Warns on standard error if its format is newer than this program's.
     pub(crate) fn open_folder(&self) -> Result<RunFolder> {
-        let folder = RunFolder::open(&self.dir)?;
+        let folder = match &self.dir {
+            Some(dir) => RunFolder::open(named(dir).unwrap_or_else(|| dir.clone()))?,
+            None => RunFolder::open(only_run()?)?,
+        };
         if let Some(version) = folder.newer_format() {
             note(&format!(
                 "{} has format version {version}, newer than {FORMAT_VERSION}: parts of this run may be missing \
                  here; update model-foundry",
-                self.dir.display()
+                folder.path().display()
             ));
         }
         Ok(folder)
+    }
+
+    /// The run folder that begins a list of words, and the words after it. Without one it is the run here.
+    pub(crate) fn split(words: &[String]) -> (Self, &[String]) {
+        match words.split_first() {
+            Some((first, rest)) if named(Path::new(first)).is_some() || only_run().is_err() => {
+                (Self { dir: Some(first.into()) }, rest)
+            }
+            _ => (Self { dir: None }, words),
+        }
+    }
+}
+
+/// The folder of runs where no other is named.
+const RUNS: &str = "runs";
+
+/// The folder that a path names: itself, or that of this name in the folder of runs.
+fn named(dir: &Path) -> Option<PathBuf> {
+    let in_runs = || Path::new(RUNS).join(dir);
+    [dir.to_path_buf(), in_runs()].into_iter().find(|path| path.is_dir())
+}
+
+/// The run folder that needs no name: the working folder, or the only one in the folder of runs.
+fn only_run() -> Result<PathBuf> {
+    let is_run =
+        |path: &Path| ["run.json", "metrics.jsonl"].iter().any(|file| path.join(file).exists());
+    let here = Path::new(".");
+    if is_run(here) {
+        return Ok(here.to_path_buf());
+    }
+    let runs = Path::new(RUNS);
+    let parent = if runs.is_dir() { runs } else { here };
+    let entries = std::fs::read_dir(parent)?.flatten().map(|entry| entry.path());
+    let mut found: Vec<PathBuf> = entries.filter(|path| is_run(path)).collect();
+    let changed =
+        |path: &PathBuf| std::fs::metadata(path.join("run.json")).and_then(|it| it.modified()).ok();
+    found.sort_by_key(|path| std::cmp::Reverse(changed(path)));
+    match &found[..] {
+        [only] => Ok(only.strip_prefix(here).unwrap_or(only).to_path_buf()),
+        [] => bail!("there is no run here: name a run folder (runs/<experiment>), or go to one"),
+        many => {
+            let names = many.iter().take(5).filter_map(|path| path.file_name());
+            let names: Vec<_> = names.map(|name| name.to_string_lossy()).collect();
+            let more = if many.len() > names.len() { ", …" } else { "" };
+            bail!(
+                "there are {} runs here: name one of them, from the newest: {}{more}",
+                many.len(),
+                names.join(", ")
+            )
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod arguments;
 mod commands;
+mod lines;
+mod names;
 mod output;
 mod page;
 mod parameters;
@@ -26,7 +28,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         };
         terminal::print_error(format_args!("{error:#}"));
-        return ExitCode::from(127);
+        return exit_code_of(&error);
     }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -54,8 +56,15 @@ fn main() -> ExitCode {
                 terminal::BAD,
                 terminal::PLAIN
             ));
-            ExitCode::FAILURE
+            exit_code_of(&error)
         }
+    }
+}
+
+fn exit_code_of(error: &anyhow::Error) -> ExitCode {
+    match error.downcast_ref::<supervise::NotStarted>() {
+        Some(not_started) => ExitCode::from(not_started.code),
+        None => ExitCode::FAILURE,
     }
 }
 

@@ -13,8 +13,8 @@ use serde::Serialize;
 
 use crate::arguments::Attempts;
 use crate::terminal::{
-    BAD, FAINT, GOOD, NOTE, PLAIN, STRONG, bytes, count, counted, duration, note, number, one_line,
-    percentile, plain, plain_path, seconds, sparkline, table, table_text,
+    BAD, FAINT, GOOD, NOTE, PLAIN, STRONG, bytes, count, counted, duration, local_time, note,
+    number, offset, one_line, percentile, plain, plain_path, seconds, sparkline, table, table_text,
 };
 
 /// How wide the small charts are.
@@ -71,6 +71,7 @@ impl Page {
     pub(crate) fn write(&self, out: &mut dyn Write, folder: &std::path::Path) -> io::Result<()> {
         self.write_head(out, folder)?;
         self.write_metrics(out)?;
+        self.write_results(out)?;
         self.write_timings(out)?;
         self.write_memory(out)?;
         self.write_errors(out)?;
@@ -117,10 +118,11 @@ impl Page {
         writeln!(out, "  {FAINT}{}{PLAIN}", plain_path(folder))?;
         let commit = plain(&run.git_hash);
         let start = run.latest().map(|latest| latest.start.as_str()).unwrap_or_default();
-        let start = plain(start.get(..19).unwrap_or(start)).replace('T', " ");
         writeln!(
             out,
-            "{FAINT}{start} UTC · {} · {} · commit {commit} · {}{PLAIN}",
+            "{FAINT}{} {} · {} · {} · commit {commit} · {}{PLAIN}",
+            local_time(start),
+            offset(start),
             plain(&run.host.name),
             plain(&run.device),
             one_line(&run.command.join(" "), 80),
@@ -182,6 +184,23 @@ impl Page {
             }
         }
         Ok(())
+    }
+
+    /// What the trainer recorded as results.
+    fn write_results(&self, out: &mut dyn Write) -> io::Result<()> {
+        let Some(latest) = self.run.as_ref().and_then(Manifest::latest) else { return Ok(()) };
+        let results = latest.results.iter().map(|(name, value)| {
+            let value = match value {
+                serde_json::Value::String(text) => text.clone(),
+                serde_json::Value::Number(n) if n.is_f64() => {
+                    number(n.as_f64().unwrap_or_default())
+                }
+                other => other.to_string(),
+            };
+            format!("{} {}", one_line(name, 60), one_line(&value, 60))
+        });
+        let results: Vec<String> = results.collect();
+        if results.is_empty() { Ok(()) } else { writeln!(out, "\nresults  {}", results.join(", ")) }
     }
 
     fn write_timings(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -287,7 +306,7 @@ fn readable_manifest(reader: &RunReader) -> Option<Manifest> {
 
 /// When an error was logged.
 pub(crate) fn time(error: &ErrorEntry) -> String {
-    error.timestamp.map_or_else(|| "at an unknown time".into(), rfc3339)
+    error.timestamp.map_or_else(|| "at an unknown time".into(), |time| local_time(&rfc3339(time)))
 }
 
 /// A table of timings.

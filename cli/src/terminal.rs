@@ -79,6 +79,19 @@ pub(crate) fn note(text: &str) {
     print_error(format_args!("{NOTE}note:{PLAIN} {}", plain(text)));
 }
 
+/// Say on standard error when the component is compiled, which takes a second or two, if that happens.
+pub(crate) fn announce_compilation() {
+    model_foundry::on_compilation(|is_cached| {
+        if is_cached {
+            note("compiling the component, once for this version of model-foundry");
+        } else {
+            note(
+                "compiling the component at each start: there is no cache folder that only you can write",
+            );
+        }
+    });
+}
+
 /// Text on one line.
 pub(crate) fn one_line(text: &str, longest: usize) -> String {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -87,6 +100,21 @@ pub(crate) fn one_line(text: &str, longest: usize) -> String {
         return text;
     }
     text.chars().take(longest.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// A time of a run's files, which is in UTC, as the local time; as it is if it cannot be read.
+pub(crate) fn local_time(time: &str) -> String {
+    match chrono::DateTime::parse_from_rfc3339(time) {
+        Ok(time) => time.with_timezone(&chrono::Local).format("%Y-%m-%d %H:%M:%S").to_string(),
+        Err(_) => plain(time).into_owned(),
+    }
+}
+
+/// How far the local time was from UTC at a time: `UTC`, `+01:00`.
+pub(crate) fn offset(time: &str) -> String {
+    let time = chrono::DateTime::parse_from_rfc3339(time).ok();
+    let offset = time.map(|time| time.with_timezone(&chrono::Local).format("%:z").to_string());
+    offset.filter(|offset| offset != "+00:00").unwrap_or_else(|| "UTC".to_owned())
 }
 
 /// A number in about five significant digits.

@@ -113,6 +113,7 @@ pub use api::run::{ForkState, RUN_DIR_VARIABLE, Resume, Run, RunBuilder, SUPERVI
 pub use api::standalone::Standalone;
 pub use api::structured::StructuredLogger;
 pub use api::verification::FileReport;
+pub use engine::cache::on_compilation;
 pub use engine::runtime::{COMPONENT, Runtime, RuntimeOptions};
 pub use error::{Error, Result};
 pub use folder::RunFolder;

@@ -1,5 +1,8 @@
 //! What all commands have in common: usage errors, folders without a run, and closed pipes.
 
+use std::fs;
+use std::process::Output;
+
 use anyhow::Result;
 use model_foundry_tests::{
     Experiment, Workplace, command, logged_experiment, model_foundry, model_foundry_on, printed,
@@ -46,12 +49,11 @@ fn wrong_usage_has_its_own_exit_code() {
     for arguments in [
         &[][..],
         &["nonsense"],
-        &["show"],
+        &["run"],
         &["run", "--"],
-        &["run", "python3", "train.py"],
         &["history", "--steps", "7..3", "."],
         &["history", "--steps", "..", "."],
-        &["history", "--json", "--metric", "loss", "."],
+        &["history", "--json", "--csv", "."],
         &["tail", "--file", "nonsense", "."],
         &["config", "default", "--format", "ini"],
     ] {
@@ -64,6 +66,44 @@ fn wrong_usage_has_its_own_exit_code() {
     for arguments in [&["--help"][..], &["--version"], &["run", "--help"]] {
         assert!(!printed(&model_foundry(arguments)).is_empty());
     }
+}
+
+#[test]
+fn a_run_needs_no_name_where_there_is_one() -> Result<()> {
+    let place = Workplace::new();
+    let step = "echo 'step 1: loss 0.5'";
+    let show = |words: &[&str], folder: &str| -> Result<Output> {
+        let mut command = place.command(&[&["show"], words].concat());
+        Ok(command.current_dir(place.path(folder)).output()?)
+    };
+    assert!(sentence(&show(&[], ".")?).starts_with("there is no run here: name a run folder"));
+    place.run(&["--quiet"], step);
+    for (words, folder) in
+        [(&[][..], "."), (&[], "runs"), (&[], "runs/tiny"), (&["tiny"], "."), (&["runs/tiny"], ".")]
+    {
+        let page = printed(&show(words, folder)?);
+        assert!(page.starts_with("tiny  completed"), "{words:?} in {folder}: {page}");
+    }
+    let stats = printed(&place.model_foundry(&["stats", "loss"]));
+    assert!(stats.contains("loss"), "without a folder the words are metrics: {stats}");
+    place.run(&["--quiet"], step);
+    let error = sentence(&show(&[], ".")?);
+    assert_eq!(error, "there are 2 runs here: name one of them, from the newest: tiny-2, tiny");
+    Ok(())
+}
+
+#[test]
+fn completions_and_manual_pages_are_of_the_same_arguments() -> Result<()> {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = printed(&model_foundry(["completions", shell]));
+        assert!(script.contains("durability") || script.contains("folder-mode"), "{shell}");
+    }
+    let place = Workplace::new();
+    assert_eq!(printed(&place.model_foundry(&["man", "pages/man1"])), "");
+    let page = fs::read_to_string(place.path("pages/man1/model-foundry-run.1"))?;
+    assert!(page.contains("folder\\-mode"), "{page}");
+    assert!(place.path("pages/man1/model-foundry.1").exists());
+    Ok(())
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn show_tells_what_a_run_did() -> Result<()> {
       forward      2  1.0 s  500.0 ms  250.0 ms  750.0 ms  750.0 ms
 
     errors  1 × OSError, 1 × ValueError
-      first, 2025-01-02T03:04:05.678901Z: ValueError: bad value
+      first, 2025-01-02 03:04:05: ValueError: bad value
     ");
     Ok(())
 }

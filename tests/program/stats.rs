@@ -26,11 +26,15 @@ fn stats_are_of_all_metrics_or_of_those_named() -> Result<()> {
     assert_eq!(statistics[0]["statistics"]["mean"], 300.0);
     assert_eq!(
         sentence(&model_foundry(["stats", &folder, "loss", "accuracy"])),
-        format!(
-            "no metric \"accuracy\" in these steps; `model-foundry stats {folder}` lists all \
-             metrics"
-        )
+        "no metric \"accuracy\"; there are loss, tokens, val_loss"
     );
+    assert_eq!(
+        sentence(&model_foundry(["stats", &folder, "los"])),
+        "no metric \"los\"; did you mean loss, val_loss?"
+    );
+    let statistics = printed_json(&model_foundry(["stats", "--json", &folder, "*loss"]))?;
+    let names: Vec<_> = each(&statistics).map(|metric| &metric["name"]).collect();
+    assert_eq!(names, ["loss", "val_loss"]);
     Ok(())
 }
 

@@ -7,7 +7,8 @@ use std::sync::mpsc::channel;
 use anyhow::Result;
 use model_foundry::{LoggingConfig, fields};
 use model_foundry_tests::{
-    Experiment, PATIENCE, command, logged_experiment, model_foundry_on, printed, program, sentence,
+    Experiment, PATIENCE, Workplace, command, eventually, logged_experiment, model_foundry_on,
+    printed, program, sentence, text,
 };
 use serde_json::Value;
 
@@ -17,14 +18,53 @@ fn tail_prints_the_last_lines() -> Result<()> {
     let metrics = experiment.text("metrics.jsonl");
     let errors = experiment.text("errors.jsonl");
 
+    let tail = |options: &str| printed(&model_foundry_on(&format!("tail {options}"), &experiment));
     let last: String = metrics.split_inclusive('\n').skip(5).collect();
-    assert_eq!(printed(&model_foundry_on("tail --file metrics -n 2", &experiment)), last);
-    assert_eq!(printed(&model_foundry_on("tail --file metrics -n 0", &experiment)), "");
-    assert_eq!(printed(&model_foundry_on("tail --file metrics -n 99", &experiment)), metrics);
-    assert_eq!(printed(&model_foundry_on("tail --file errors --json", &experiment)), errors);
-    assert_eq!(printed(&model_foundry_on("tail", &experiment)), experiment.text("main.log"));
+    assert_eq!(tail("--json --file metrics -n 2"), last);
+    assert_eq!(tail("--json --file metrics -n 0"), "");
+    assert_eq!(tail("--json --file metrics -n 99"), metrics);
+    assert_eq!(tail("--json --file errors"), errors);
+    assert_eq!(tail("--json"), experiment.text("main.log"));
     let error = sentence(&model_foundry_on("tail --file console", &experiment));
     assert!(error.starts_with(&experiment.path("console.log").display().to_string()), "{error}");
+    Ok(())
+}
+
+#[test]
+fn tail_shows_records_to_people() -> Result<()> {
+    let experiment = Experiment::new();
+    let run = experiment.run();
+    run.logger("train").warning("the loss\njumped", &fields! { loss: 7.512345, step: 10 })?;
+    run.metrics().log_step(10, 0.5, &fields! { loss: f64::NAN, lr: 3e-4, seen: 8500 })?;
+    run.metrics().log_epoch_summary(1, &fields! { val_loss: 0.25 })?;
+    run.performance().record("forward", 0.25)?;
+    run.errors().log("ValueError", "bad value", "line 1", &[])?;
+    let tail =
+        |file: &str| printed(&model_foundry_on(&format!("tail --file {file} -n 2"), &experiment));
+
+    insta::assert_snapshot!(tail("main"), @"2025-01-02 03:04:05 WARNING train the loss jumped  loss=7.5123 step=10");
+    insta::assert_snapshot!(tail("metrics"), @r"
+    2025-01-02 03:04:05 step 10 epoch 0.5  loss NaN  lr 3.000e-4  seen 8500
+    2025-01-02 03:04:05 summary epoch 1  val_loss 0.25
+    ");
+    insta::assert_snapshot!(tail("performance"), @"2025-01-02 03:04:05 forward 250.0 ms");
+    insta::assert_snapshot!(tail("errors"), @"2025-01-02 03:04:05 ValueError: bad value");
+    Ok(())
+}
+
+#[test]
+fn tail_stops_when_the_run_ends() -> Result<()> {
+    let place = Workplace::new();
+    let script = "echo 'step 1: loss 0.5'; sleep 2; printf 'step 2: loss 0.25'";
+    let arguments = ["run", "--quiet", "--experiment", "tiny", "sh", "-c", script];
+    let mut run = place.command(&arguments).stdout(Stdio::null()).spawn()?;
+    eventually("it logs", || place.path("runs/tiny/console.log").exists());
+
+    let followed = place.model_foundry(&["tail", "-f", "--file", "console"]);
+
+    assert_eq!(text(&followed.stdout), "step 1: loss 0.5\nstep 2: loss 0.25\n");
+    assert_eq!(text(&followed.stderr), "note: the run has ended: completed\n");
+    assert!(run.wait()?.success());
     Ok(())
 }
 
@@ -39,7 +79,7 @@ fn tail_follows_over_a_rotation() -> Result<()> {
     log(0)?;
     log(1)?;
     let mut process = command(program())
-        .args(["tail", "--follow", "-n", "1"])
+        .args(["tail", "--follow", "--json", "-n", "1"])
         .arg(experiment.folder())
         .stdout(Stdio::piped())
         .spawn()?;

@@ -43,6 +43,7 @@ pub struct Violation {
     /// The field, after `logging.` in an experiment configuration, or empty if the text as a whole is wrong.
     pub field: String,
     /// The value found, as JSON; empty if the text cannot be read.
+    #[serde(serialize_with = "crate::value::serialize_json")]
     pub value: String,
     /// What is wrong, and what is allowed: one sentence without the field's name. If the text cannot be read it
     /// begins with the place, `line 3, column 14: `, both counted from 1, columns in characters.

@@ -20,6 +20,7 @@ pub struct ErrorEntry {
     /// The whole call stack and chain of causes.
     pub traceback: String,
     /// The fields that were logged with it, as a JSON object.
+    #[serde(serialize_with = "crate::value::serialize_json")]
     pub context: String,
     /// The rank of the process, if there are several.
     pub rank: Option<u32>,

@@ -76,6 +76,21 @@ fn number_of_digits(text: &str) -> Option<f64> {
     text.starts_with(|c: char| c == '-' || c.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
+/// Write JSON text as the value that it is, not as a string; empty text as null. Integers of more than 64 bits become
+/// text, which keeps their digits.
+pub(crate) fn serialize_json<S: serde::Serializer>(
+    json: &str,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    use serde::Serialize as _;
+    let value = if json.is_empty() {
+        serde_json::Value::Null
+    } else {
+        serde_json::from_str(&crate::large_integers::quoted(json)).unwrap_or_else(|_| json.into())
+    };
+    value.serialize(serializer)
+}
+
 /// A named value.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "wasmtime", derive(ComponentType, Lift, Lower), component(record))]

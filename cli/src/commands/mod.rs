@@ -57,4 +57,8 @@ commands! {
     verify => Verify,
     /// Measure what logging costs on this machine
     bench => Bench,
+    /// Print completions for a shell
+    completions => Completions,
+    /// Write the manual pages
+    man => Man,
 }

@@ -15,7 +15,7 @@ use crate::page::Page;
 use crate::parameters;
 use crate::patterns::Patterns;
 use crate::supervise::{Child, Failures, Handled, LiveLine, Supervisor, find_program, run_unlogged};
-use crate::terminal::note;
+use crate::terminal::{announce_compilation, note};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -54,7 +54,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     patterns: Patterns,
 
-    /// Show this metric on the live line; may be given several times [default: the loss, else a reward or an accuracy]
+    /// Show this metric on the live line, or those that match a pattern; may be given several times [default: the loss,
+    /// else a reward or an accuracy]
     #[arg(long, value_name = "NAME")]
     watch: Vec<String>,
 
@@ -67,7 +68,7 @@ pub(crate) struct Arguments {
     quiet: bool,
 
     /// The command and its arguments
-    #[arg(required = true, last = true, value_name = "COMMAND")]
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
@@ -79,7 +80,26 @@ fn mode(text: &str) -> Result<u32, String> {
     })
 }
 
-pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
+impl Arguments {
+    /// Let `--resume python3 train.py` mean the newest run and this command: `--resume` takes a name, which here is that
+    /// of a program, and not of a run with a program after it.
+    fn resolve_resume(&mut self) {
+        let Some(word) = self.resume.as_ref().filter(|word| !word.is_empty()) else { return };
+        let is_run = self.runs_dir.join(word).exists() || Path::new(word).is_dir();
+        let is_run = is_run && find_program(&self.command[0]).is_ok();
+        let by_hand = std::env::args_os().any(|argument| argument == "--");
+        if !is_run && !by_hand && find_program(word.as_ref()).is_ok() {
+            self.command.insert(0, word.into());
+            self.resume = Some(String::new());
+        }
+    }
+}
+
+pub(crate) fn run(mut arguments: Arguments) -> Result<ExitCode> {
+    arguments.resolve_resume();
+    if !arguments.quiet {
+        announce_compilation();
+    }
     let words: Vec<String> =
         arguments.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let signals = Handled::start()?;

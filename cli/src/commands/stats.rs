@@ -5,19 +5,18 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use model_foundry::NamedStatistics;
 
-use crate::arguments::{Folder, Selection};
+use crate::arguments::{Attempts, Folder, Selection};
+use crate::names;
 use crate::output::{Output, report_left_out};
 use crate::page::{metric_name, position};
 use crate::terminal::{count, number, percentile, table, table_text};
 
 #[derive(clap::Args)]
+#[command(override_usage = "model-foundry stats [OPTIONS] [DIR] [METRIC]...")]
 pub(crate) struct Arguments {
-    #[command(flatten)]
-    folder: Folder,
-
-    /// The metrics; all of them if none is named
-    #[arg(value_name = "METRIC")]
-    metrics: Vec<String>,
+    /// The run folder, as in `show`, and the metrics [default: all]; a pattern such as 'train/*' stands for several
+    #[arg(value_name = "DIR] [METRIC")]
+    words: Vec<String>,
 
     #[command(flatten)]
     selection: Selection,
@@ -27,16 +26,24 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
-    let mut reader = arguments.folder.open()?;
+    let (folder, metrics) = Folder::split(&arguments.words);
+    let mut reader = folder.open()?;
     let query = arguments.selection.query();
-    let (statistics, report) = reader.statistics(query, &arguments.metrics)?;
-    for name in &arguments.metrics {
-        if !statistics.iter().any(|metric| metric.name == *name) {
-            bail!(
-                "no metric {name:?} in these steps; `model-foundry stats {}` lists all metrics",
-                reader.folder().display()
-            );
+    let (mut statistics, report) = if metrics.iter().any(|name| names::is_pattern(name)) {
+        reader.statistics(query, &[])?
+    } else {
+        reader.statistics(query, metrics)?
+    };
+    if !metrics.is_empty() {
+        let is_found = |name: &String| statistics.iter().any(|metric| names::matches(name, &metric.name));
+        if !metrics.iter().all(is_found) {
+            let all = Attempts::default().query();
+            let known: Vec<String> =
+                reader.statistics(all, &[])?.0.into_iter().map(|metric| metric.name).collect();
+            names::select(&known, metrics)?;
+            bail!("none of the steps has all of these metrics: {}", metrics.join(", "));
         }
+        statistics.retain(|metric| metrics.iter().any(|name| names::matches(name, &metric.name)));
     }
     arguments.output.print(&statistics, |out| Ok(write!(out, "{}", as_table(&statistics))?))?;
     report_left_out(reader.folder(), &report);

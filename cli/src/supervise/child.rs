@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use model_foundry::{Output, RUN_DIR_VARIABLE, SUPERVISED_VARIABLE};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
@@ -60,24 +60,53 @@ pub(crate) struct Child {
     status: Option<(ExitStatus, Instant, Option<i32>)>,
 }
 
+/// Why the command was not started.
+#[derive(Debug)]
+pub(crate) struct NotStarted {
+    problem: String,
+    /// The exit code that a shell has for this: 127 if there is no such program, 126 if it cannot be executed.
+    pub(crate) code: u8,
+}
+
+impl std::fmt::Display for NotStarted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.problem)
+    }
+}
+
+impl std::error::Error for NotStarted {}
+
+impl NotStarted {
+    /// The system did not execute a program.
+    pub(crate) fn of(program: &OsStr, error: &std::io::Error) -> Self {
+        let code = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
+        Self { problem: format!("cannot start {}: {error}", program.display()), code }
+    }
+}
+
 /// Whether a program can be started: named by a path, or found in the folders of PATH.
-pub(crate) fn find(program: &OsStr) -> Result<()> {
+pub(crate) fn find(program: &OsStr) -> Result<(), NotStarted> {
     let is_program = |path: &Path| {
         std::fs::metadata(path).is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
     };
     let name = program.display();
     if program.as_encoded_bytes().contains(&b'/') {
         if !Path::new(program).exists() {
-            bail!("{name}: there is no such program");
+            return Err(NotStarted {
+                problem: format!("{name}: there is no such program"),
+                code: 127,
+            });
         }
         if !is_program(Path::new(program)) {
-            bail!("{name}: not a program that can be run; is it executable?");
+            let problem = format!("{name}: not a program that can be run; is it executable?");
+            return Err(NotStarted { problem, code: 126 });
         }
         return Ok(());
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     if !std::env::split_paths(&path).any(|folder| is_program(&folder.join(program))) {
-        bail!("{name}: there is no such program in the folders of PATH");
+        let problem = format!("{name}: there is no such program in the folders of PATH");
+        return Err(NotStarted { problem, code: 127 });
     }
     Ok(())
 }
@@ -89,13 +118,9 @@ fn command(words: &[OsString]) -> Command {
     command
 }
 
-fn cannot_start(words: &[OsString]) -> String {
-    format!("cannot start {}", words[0].display())
-}
-
 /// Run a command without logging it, and return its exit code.
 pub(crate) fn run_unlogged(words: &[OsString], signals: &Handled) -> Result<i32> {
-    let mut child = command(words).spawn().with_context(|| cannot_start(words))?;
+    let mut child = command(words).spawn().map_err(|error| NotStarted::of(&words[0], &error))?;
     signals.pass_on_to(Pid::from_child(&child), false);
     let status = child.wait().context("cannot wait for the command")?;
     Ok(Ended::of(status, signals.command_has_ended()).code)
@@ -125,7 +150,7 @@ impl Child {
         if std::env::var_os("PYTHONUNBUFFERED").is_none() {
             command.env("PYTHONUNBUFFERED", "1");
         }
-        let mut child = command.spawn().with_context(|| cannot_start(words))?;
+        let mut child = command.spawn().map_err(|error| NotStarted::of(&words[0], &error))?;
         // This process' own ends of the pseudo-terminal, which keep it open.
         drop(command);
         signals.pass_on_to(Pid::from_child(&child), pty.is_some());

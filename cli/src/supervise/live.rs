@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use console::{Term, measure_text_width, truncate_str};
 use model_foundry::{MemorySample, MetricsLine, Value};
 
+use crate::names;
 use crate::terminal::{bytes, count, is_live, number, one_line};
 
 /// How often the line is drawn while nothing is printed.
@@ -157,7 +158,7 @@ impl LiveLine {
             };
             if let Some(shown) = self.shown.iter_mut().find(|shown| shown.name == field.name) {
                 shown.update(value);
-            } else if self.watched.contains(&field.name) {
+            } else if self.watched.iter().any(|name| names::matches(name, &field.name)) {
                 self.shown.push(Shown::new(&field.name, value));
             } else if self.watched.is_empty() {
                 // The shortest name is that of the training: `loss` rather than `val_loss` or `train/loss_scale`, which

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use model_foundry::{Console, Event, Output, OutputParser, Run};
 
-pub(crate) use self::child::{Child, find as find_program, run_unlogged};
+pub(crate) use self::child::{Child, NotStarted, find as find_program, run_unlogged};
 use self::child::{Chunk, Ended};
 pub(crate) use self::live::LiveLine;
 pub(crate) use self::pty::{IN_SESSION, in_session};

@@ -27,6 +27,8 @@ use rustix::termios::{
 };
 use signal_hook::consts::signal::SIGWINCH;
 
+use super::child::NotStarted;
+
 /// The argument by which the program starts a command in a session of its own.
 pub(crate) const IN_SESSION: &str = "__in_session";
 
@@ -239,5 +241,5 @@ pub(crate) fn in_session(mut words: impl Iterator<Item = std::ffi::OsString>) ->
     rustix::process::setsid()?;
     rustix::process::ioctl_tiocsctty(io::stdout())?;
     let error = Command::new(&program).args(words).exec();
-    Err(error).with_context(|| format!("cannot start {}", program.display()))
+    Err(NotStarted::of(&program, &error).into())
 }

@@ -11,6 +11,7 @@ use std::io::{self, Read as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _};
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use cap_std::ambient_authority;
@@ -32,11 +33,13 @@ pub(crate) fn component(
 ) -> wasmtime::Result<Component> {
     // Without a folder of our own, every start compiles the component.
     let Some(entry) = folder.and_then(|folder| Entry::of(engine, folder, bytes).ok()) else {
+        announce(false);
         return Component::new(engine, bytes);
     };
     if let Some(component) = entry.load(engine) {
         return Ok(component);
     }
+    announce(true);
     let compiled = engine.precompile_component(bytes)?;
     if entry.store(&compiled).is_ok()
         && let Some(component) = entry.load(engine)
@@ -44,6 +47,20 @@ pub(crate) fn component(
         return Ok(component);
     }
     Component::new(engine, bytes)
+}
+
+static ANNOUNCE: OnceLock<fn(bool)> = OnceLock::new();
+
+/// Call a function whenever this process begins to compile a component, which takes about a second of each processor. Its
+/// argument says whether the code is cached, so that later processes need not compile it. The first function counts.
+pub fn on_compilation(announce: fn(is_cached: bool)) {
+    let _ = ANNOUNCE.set(announce);
+}
+
+fn announce(is_cached: bool) {
+    if let Some(announce) = ANNOUNCE.get() {
+        announce(is_cached);
+    }
 }
 
 /// The files of one component in the cache.

@@ -254,7 +254,7 @@ impl Files {
         let name = file.part(part);
         if !matches!(&self.reading, Some((known, p, _)) if (*known, *p) == (file, part)) {
             let opened = self.dir().and_then(|dir| names::open_to_read(dir, &name));
-            let opened = opened.map_err(|error| storage_error(&name, &error))?;
+            let opened = opened.map_err(|error| read_error(&name, &error))?;
             self.reading = Some((file, part, opened));
         }
         let Some((_, _, opened)) = &self.reading else { return Err(StorageError::NotFound) };
@@ -265,7 +265,7 @@ impl Files {
                 Ok(0) => break,
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(storage_error(&name, &error)),
+                Err(error) => return Err(read_error(&name, &error)),
             }
         }
         bytes.truncate(filled);
@@ -280,7 +280,7 @@ impl Files {
         match self.dir().and_then(|dir| dir.metadata(&name)) {
             Ok(metadata) => Ok(metadata.len()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-            Err(error) => Err(storage_error(&name, &error)),
+            Err(error) => Err(read_error(&name, &error)),
         }
     }
 
@@ -290,7 +290,7 @@ impl Files {
             return Ok(Vec::new());
         }
         let parts = self.dir().and_then(|dir| folder::parts(dir, file));
-        parts.map_err(|error| storage_error("the run folder", &error))
+        parts.map_err(|error| read_error("the run folder", &error))
     }
 
     /// Replace a file's content at once.
@@ -398,7 +398,18 @@ fn write_all(disk: &mut dyn Disk, file: &StdFile, bytes: &[u8]) -> (usize, io::R
     (written, Ok(()))
 }
 
-/// An error of the system in the words of a person who has to mend it.
+/// An error of reading in the words of a person who has to mend it.
+fn read_error(name: &str, error: &io::Error) -> StorageError {
+    match error.kind() {
+        io::ErrorKind::NotFound => StorageError::NotFound,
+        io::ErrorKind::PermissionDenied => StorageError::Other(format!(
+            "{name}: it may not be read ({error}); a run folder is private to the user who made it"
+        )),
+        _ => StorageError::Other(format!("{name}: {error}")),
+    }
+}
+
+/// An error of writing in the words of a person who has to mend it.
 fn storage_error(name: &str, error: &io::Error) -> StorageError {
     use io::ErrorKind;
     match error.kind() {
