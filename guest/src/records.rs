@@ -30,6 +30,9 @@ pub fn parse(line: &str) -> Result<GivenRecord> {
     let attempt = record.attempt()?;
     let step_inferred = record.0.remove("step_inferred") == Some(Json::Bool(true));
     let epoch_step = record.0.remove("epoch_step").and_then(|step| step.as_u64());
+    // An error has its rank in its context.
+    let rank = if record.0.contains_key("error_type") { None } else { record.0.remove("rank") };
+    let rank = rank.and_then(|rank| rank.as_u64()?.try_into().ok());
     let mut logger = None;
     let parsed = if record.0.contains_key("metrics") {
         record.step()?
@@ -49,6 +52,7 @@ pub fn parse(line: &str) -> Result<GivenRecord> {
             record: parsed,
             timestamp,
             attempt,
+            rank,
             step_inferred,
             epoch_step,
             logger,

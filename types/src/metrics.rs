@@ -104,8 +104,10 @@ pub struct NamedStatistics {
 pub struct Options {
     /// The attempt at the experiment, from 1. Lines of the second and later attempts carry it.
     pub attempt: u32,
-    /// The rank to whose shard of metrics.jsonl the host appends; `None` for the shared file.
+    /// The rank of the process, if there are several. Lines carry it.
     pub rank: Option<u32>,
+    /// The rank to whose shard of metrics.jsonl the host appends; `None` for the shared file.
+    pub shard: Option<u32>,
     /// The logging configuration, as JSON.
     pub config: String,
     /// What copies of the metrics for other tools need to know of the run; `None` if another process writes the
@@ -187,6 +189,8 @@ pub struct Row {
     pub epoch: Option<f64>,
     /// The attempt, from 1.
     pub attempt: u32,
+    /// The rank of the process that logged it, if there were several.
+    pub rank: Option<u32>,
     /// True if the trainer did not print the step.
     #[cfg_attr(feature = "wasmtime", component(name = "step-inferred"))]
     pub step_inferred: bool,

@@ -65,6 +65,8 @@ pub struct GivenRecord {
     pub timestamp: Option<u64>,
     /// The attempt that logged it, from 1.
     pub attempt: Option<u32>,
+    /// The rank of the process that logged it, if there were several.
+    pub rank: Option<u32>,
     /// The trainer did not print the step.
     #[cfg_attr(feature = "wasmtime", component(name = "step-inferred"))]
     pub step_inferred: bool,

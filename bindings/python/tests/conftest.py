@@ -48,7 +48,7 @@ def no_run_of_another_test() -> Generator[None, None, None]:
     """A logger without a run finds the one that is open; what another test left open is not."""
     from model_foundry import _runs
 
-    _runs._experiments.clear()
+    _runs._opened.clear()
     yield
 
 

@@ -28,6 +28,8 @@ pub struct Entry<'a> {
     pub key: EntryKey,
     /// Whether the step was inferred: the trainer did not print it.
     pub step_inferred: bool,
+    /// The rank of the process that logged it, if there were several.
+    pub rank: Option<u32>,
     /// The position within the epoch that the trainer printed.
     pub epoch_step: Option<u64>,
     metrics: &'a str,
@@ -62,6 +64,7 @@ impl<'a> Entry<'a> {
                     entry_key.attempt =
                         text.parse().map_err(|_| "the attempt must be a positive integer")?;
                 }
+                ("rank", Token::Number(text)) => entry.rank = text.parse().ok(),
                 ("step_inferred", Token::Boolean(inferred)) => entry.step_inferred = inferred,
                 ("epoch_step", Token::Number(text)) => entry.epoch_step = text.parse().ok(),
                 ("metrics", Token::Object(text)) => metrics = Some(text),
@@ -138,6 +141,7 @@ impl<'a> Entry<'a> {
             step: self.step,
             epoch: self.epoch,
             attempt: self.attempt,
+            rank: self.rank,
             step_inferred: self.step_inferred,
             epoch_step: self.epoch_step,
             values,

@@ -7,7 +7,7 @@ use super::superseded::AttemptSteps;
 use crate::imports::{Imports, Part, RunFile};
 use crate::lines::BUDGET;
 use crate::sinks::jsonl::Jsonl;
-use crate::sinks::{Copies, MetricSink, RowHead};
+use crate::sinks::{Copies, MetricSink, RowHead, Source};
 use crate::statistics::Statistics;
 use crate::structured::LARGEST_RECORD;
 use crate::value::{Field, ValueRef, each, last_of_each};
@@ -49,7 +49,7 @@ impl Again {
 /// Writes metrics to the sinks, and their statistics.
 pub struct MetricsLogger<I> {
     imports: I,
-    attempt: u32,
+    source: Source,
     part: Part,
     column_sets: Vec<ColumnSet>,
     statistics: AllStatistics,
@@ -73,11 +73,11 @@ impl<I: Imports> MetricsLogger<I> {
     /// [`Error::Invalid`] if the configuration is not valid, [`Error::Storage`] if the file cannot be read.
     pub fn open(imports: &I, options: &Options) -> Result<Self> {
         let config = config::parse_for_logger(&options.config)?;
-        let part = Part { rank: options.rank, rotated: 0 };
+        let part = Part { rank: options.shard, rotated: 0 };
         let size = imports.size(RunFile::METRICS, part)?;
         Ok(Self {
             imports: imports.clone(),
-            attempt: options.attempt.max(1),
+            source: Source { attempt: options.attempt.max(1), rank: options.rank },
             part,
             column_sets: Vec::new(),
             statistics: AllStatistics::default(),
@@ -193,7 +193,7 @@ impl<I: Imports> MetricsLogger<I> {
         origin: StepOrigin,
     ) -> Result<()> {
         let time = self.imports.now();
-        let head = RowHead { time, step: Some(step), epoch, attempt: self.attempt, origin };
+        let head = RowHead { time, step: Some(step), epoch, source: self.source, origin };
         self.write_fields(&head, metrics)?;
         let mut uncounted_name = None;
         for (name, value) in last_of_each(each(metrics)) {
@@ -233,7 +233,7 @@ impl<I: Imports> MetricsLogger<I> {
             time: self.imports.now(),
             step: None,
             epoch: Some(epoch),
-            attempt: self.attempt,
+            source: self.source,
             origin: StepOrigin::default(),
         };
         self.write_fields(&head, summary)?;
@@ -260,9 +260,12 @@ impl<I: Imports> MetricsLogger<I> {
         for (at, line) in lines.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let given = records::parse(line)
                 .map_err(|error| Error::Invalid(format!("line {}: {error}", at + 1)))?;
-            // A line that another attempt logged, of a run that is copied.
-            let own = self.attempt;
-            self.attempt = given.attempt.unwrap_or(own);
+            // A line that another process logged, of a run that is copied.
+            let own = self.source;
+            self.source = Source {
+                attempt: given.attempt.unwrap_or(own.attempt),
+                rank: given.rank.or(own.rank),
+            };
             let logged = match given.record {
                 ParsedRecord::Step(record) => {
                     let origin =
@@ -277,7 +280,7 @@ impl<I: Imports> MetricsLogger<I> {
                     at + 1
                 ))),
             };
-            self.attempt = own;
+            self.source = own;
             logged?;
         }
         Ok(())
@@ -377,7 +380,7 @@ impl<I: Imports> MetricsLogger<I> {
             let own = self.again.as_mut().map(|again| {
                 again.since.clear();
                 again.epochs_since.clear();
-                let (attempt, names) = (self.attempt, &self.statistics.steps);
+                let (attempt, names) = (self.source.attempt, &self.statistics.steps);
                 Own { attempt, logged: &again.logged, names }
             });
             let (part, size) = (self.part, self.earlier.size);
@@ -399,11 +402,11 @@ impl<I: Imports> MetricsLogger<I> {
         let steps = (0..).zip(&again.since).filter_map(|(id, lowest)| Some((id, (*lowest)?)));
         let repeats = steps.into_iter().any(|(id, lowest)| {
             let id = index.statistics.steps.id(self.statistics.steps.name(id));
-            id.is_some_and(|id| index.logged.may_reach(self.attempt, id, lowest))
+            id.is_some_and(|id| index.logged.may_reach(self.source.attempt, id, lowest))
         }) || again
             .epochs_since
             .iter()
-            .any(|&epoch| index.logged.may_repeat_epoch(self.attempt, epoch));
+            .any(|&epoch| index.logged.may_repeat_epoch(self.source.attempt, epoch));
         if !repeats {
             again.since.clear();
             again.epochs_since.clear();
@@ -435,9 +438,8 @@ impl<I: Imports> MetricsLogger<I> {
                 values.len()
             )));
         }
-        let (epoch, attempt) = (Some(epoch), self.attempt);
-        let head =
-            RowHead { time, step: Some(step), epoch, attempt, origin: StepOrigin::default() };
+        let (epoch, source) = (Some(epoch), self.source);
+        let head = RowHead { time, step: Some(step), epoch, source, origin: StepOrigin::default() };
         let copied = self.copies.any();
         MetricSink::<I>::begin_row(&mut self.jsonl, &head);
         if copied {

@@ -2,7 +2,7 @@
 
 use model_foundry_types::{Column, Kind};
 
-use super::{MetricSink, RowHead};
+use super::{MetricSink, RowHead, Source};
 use crate::Result;
 use crate::imports::{Imports, RunFile};
 use crate::json;
@@ -63,8 +63,8 @@ impl Jsonl {
 }
 
 impl<I: Imports> MetricSink<I> for Jsonl {
-    /// `{"timestamp":…,"step":…,"epoch":…`, `"attempt"` from the second attempt on, where the step
-    /// comes from, and `"metrics":{`.
+    /// `{"timestamp":…,"step":…,"epoch":…`, `"attempt"` from the second attempt on, `"rank"` if there are several,
+    /// where the step comes from, and `"metrics":{`.
     fn begin_row(&mut self, head: &RowHead) {
         static TIMESTAMP: Fragment = Fragment::of("{\"timestamp\":\"");
         static STEP: Fragment = Fragment::of("\",\"step\":");
@@ -86,9 +86,14 @@ impl<I: Imports> MetricSink<I> for Jsonl {
             line.push_fragment(&EPOCH);
             write_number(line, epoch);
         }
-        if head.attempt > 1 {
+        let Source { attempt, rank } = head.source;
+        if attempt > 1 {
             line.push_str(",\"attempt\":");
-            json::write_integer(line, head.attempt);
+            json::write_integer(line, attempt);
+        }
+        if let Some(rank) = rank {
+            line.push_str(",\"rank\":");
+            json::write_integer(line, rank);
         }
         if head.origin.inferred {
             line.push_str(",\"step_inferred\":true");

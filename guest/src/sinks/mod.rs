@@ -46,10 +46,19 @@ pub(crate) struct RowHead {
     pub(crate) step: Option<u64>,
     /// The epoch, if it is finite.
     pub(crate) epoch: Option<f64>,
-    /// The attempt, from 1.
-    pub(crate) attempt: u32,
+    /// Who logged it.
+    pub(crate) source: Source,
     /// Where the step comes from.
     pub(crate) origin: StepOrigin,
+}
+
+/// The process that logs a row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source {
+    /// The attempt, from 1.
+    pub(crate) attempt: u32,
+    /// The rank, if there are several processes.
+    pub(crate) rank: Option<u32>,
 }
 
 /// A sink that is a copy for another tool, begun as the configuration asks.

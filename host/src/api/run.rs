@@ -268,6 +268,7 @@ impl Run {
     ) -> Result<()> {
         let is_own = given.timestamp.is_none()
             && given.attempt.is_none()
+            && given.rank.is_none()
             && !given.step_inferred
             && given.epoch_step.is_none();
         let time = given.timestamp.unwrap_or_else(|| self.core.clock.now());

@@ -83,7 +83,8 @@ class _Recorded(MutableMapping[str, Any]):
         return len(self._values)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
+        # Of a copy that is being made, `_values` is not there yet.
+        if name.startswith("_"):
             raise AttributeError(name)
         try:
             return self[name]
@@ -92,6 +93,9 @@ class _Recorded(MutableMapping[str, Any]):
 
     def __setattr__(self, name: str, value: Any) -> None:
         self[name] = value
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
 
     def __repr__(self) -> str:
         return repr(self._values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import copyreg
 import dataclasses
 import json
 import os
@@ -12,9 +13,9 @@ import sys
 import threading
 import warnings
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from model_foundry import _native
 
@@ -22,8 +23,17 @@ from model_foundry import _native
 _open: weakref.WeakValueDictionary[tuple[str, str], _native.Run] = weakref.WeakValueDictionary()
 _opening = threading.Lock()
 
-# The experiments of the open runs, the newest run last. Loggers that were made without a run find theirs here.
-_experiments: weakref.WeakKeyDictionary[_native.Run, str] = weakref.WeakKeyDictionary()
+
+
+class _Opened(NamedTuple):
+    """With what a run was opened."""
+
+    experiment: str
+    config: str
+
+
+# The open runs, the newest last. Loggers that were made without a run find theirs here.
+_opened: weakref.WeakKeyDictionary[_native.Run, _Opened] = weakref.WeakKeyDictionary()
 
 # The process that ends its runs when its function ends.
 _watches: int | None = None
@@ -48,8 +58,8 @@ def open_run(
     real = os.path.realpath(folder)
     config = _native.to_json({**unfolded(sections or {}), "logging": logging})
     with _opening:
-        run = _open.get((real, config))
-        if run is None or run.ended:
+        run = _known(real, config)
+        if run is None:
             recorded = _experiment_in(Path(real))
             if recorded is not None and experiment not in (None, recorded):
                 warnings.warn(
@@ -60,9 +70,44 @@ def open_run(
             name = recorded or experiment or os.path.basename(real) or "experiment"
             run = _native.Run(name, real, config, versions=_versions(), console=console)
             _open[(real, config)] = run
-            _experiments[run] = name
+            _opened[run] = _Opened(name, config)
             _watch_end_of_worker()
         return run
+
+
+def _known(folder: str, config: str) -> _native.Run | None:
+    """The run that this process has open in a folder with this configuration."""
+    run = _open.get((folder, config))
+    # A run whose folder was moved is not the one of its old path.
+    return None if run is None or run.ended or os.fspath(run.folder) != folder else run
+
+
+def rejoin(folder: str, experiment: str, config: str) -> _native.Run:
+    """The run of a copied logger: that of this process, or in another process a part of the same attempt."""
+    real = os.path.realpath(folder)
+    with _opening:
+        run = _known(real, config)
+        if run is None:
+            run = _native.Run(experiment, real, config, versions=_versions(), console=False)
+            _open[(real, config)] = run
+            _opened[run] = _Opened(experiment, config)
+            _watch_end_of_worker()
+        return run
+
+
+def _nothing() -> None:
+    """The run of a copied logger whose run has ended."""
+
+
+def _reduced(run: _native.Run) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """What `pickle` and `copy` make of a run."""
+    opened = _opened.get(run)
+    if opened is None or run.ended:
+        return _nothing, ()
+    return rejoin, (os.fspath(run.folder), opened.experiment, opened.config)
+
+
+copyreg.pickle(_native.Run, _reduced)
 
 
 def start_run(
@@ -97,7 +142,7 @@ def start_run(
     )
     with _opening:
         _open[(os.path.realpath(run.folder), config)] = run
-        _experiments[run] = experiment
+        _opened[run] = _Opened(experiment, config)
     _watch_end_of_worker()
     return run
 
@@ -107,9 +152,9 @@ def run_of(experiment: str) -> _native.Run | None:
 
     A run that has ended is only taken if none is open: what is logged then belongs to its last attempt.
     """
-    if not _experiments:
+    if not _opened:
         return None
-    runs = [(run, name) for run, name in list(_experiments.items()) if not run.closed]
+    runs = [(run, opened.experiment) for run, opened in list(_opened.items()) if not run.closed]
     if not runs:
         return None
     of_experiment = [run for run, name in runs if name == experiment]

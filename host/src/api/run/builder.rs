@@ -372,8 +372,15 @@ impl RunBuilder {
             files.set_copies(names);
             info
         });
-        let options =
-            Options { attempt: attempt.number(), rank: shard, copies, ..Options::default() };
+        // A job of one process has a rank too.
+        let is_alone = job::world_size(&ProcessEnvironment) == Some(1);
+        let options = Options {
+            attempt: attempt.number(),
+            rank: rank.filter(|_| !is_alone),
+            shard,
+            copies,
+            ..Options::default()
+        };
         *sandbox.services()?.files() = files;
         let has_copies = options.copies.is_some();
         let guest = GuestLoggers::new(sandbox, &for_the_component, options, rank);

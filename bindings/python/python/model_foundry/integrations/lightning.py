@@ -1,6 +1,7 @@
-"""A logger for Lightning.
+"""A logger for Lightning's ``Trainer`` and for Fabric.
 
     trainer = lightning.Trainer(logger=ModelFoundryLogger("tiny-lm", "runs"))
+    fabric = lightning.Fabric(loggers=ModelFoundryLogger("tiny-lm", "runs"))
 """
 
 from __future__ import annotations
@@ -98,8 +99,13 @@ class ModelFoundryLogger(Logger):  # type: ignore[misc]
 
     @rank_zero_only  # type: ignore[untyped-decorator, unused-ignore]
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log a step's metrics."""
-        self.experiment.log_step(step or 0, metrics.get("epoch"), without(metrics, "epoch"))
+        """Log a step's metrics. A test of a finished run, in a process of its own, is at its last step."""
+        metrics_of_step = without(metrics, "epoch")
+        logger = self.experiment
+        if not step and logger._run is not None and metrics_of_step:
+            is_test = all(name.startswith("test") for name in metrics_of_step)
+            step = logger._run.last_step() if is_test else step
+        logger.log_step(step or 0, metrics.get("epoch"), metrics_of_step)
 
     @rank_zero_only  # type: ignore[untyped-decorator, unused-ignore]
     def save(self) -> None:

@@ -75,8 +75,13 @@ class MetricsLogger(_native.Metrics):
         """The file that is appended to."""
         return self.output_dir / "metrics.jsonl"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy joins the run. That of a closed logger is closed.
+        return _copied, (self.experiment_name, self._run)
+
     def __repr__(self) -> str:
-        return f"MetricsLogger({self.experiment_name!r}, {str(self.output_dir)!r})"
+        folder = "closed" if self._folder is None else str(self._folder)
+        return f"MetricsLogger({self.experiment_name!r}, {folder!r})"
 
     def get_metrics_history(self) -> list[dict[str, Any]]:
         """All entries, steps and epoch summaries, in file order. Damaged lines are left out.
@@ -207,6 +212,15 @@ class MetricsLogger(_native.Metrics):
         for block in self._history(steps):
             entries += json.loads("[" + block.rstrip("\n").replace("\n", ",") + "]")
         return entries
+
+
+def _copied(name: str, run: _native.Run | None) -> MetricsLogger:
+    """A copy of a metrics logger, maybe in another process."""
+    if run is not None:
+        return MetricsLogger._of_run(name, run)
+    logger = MetricsLogger.__new__(MetricsLogger)
+    logger.experiment_name = name
+    return logger
 
 
 # doctest does not look for examples in native methods.
