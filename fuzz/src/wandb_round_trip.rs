@@ -39,6 +39,7 @@ pub fn wandb_round_trip(data: &[u8]) {
     let head = calls.next().unwrap_or_default();
     let field = |at: usize| head.get(at).copied().unwrap_or_default().to_owned();
     let info = RunInfo {
+        unsent: String::new(),
         id: "4f1c".to_owned(),
         project: field(3),
         name: field(1),

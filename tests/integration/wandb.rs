@@ -9,7 +9,7 @@ use model_foundry::{ExperimentConfig, LoggingConfig, Status, fields};
 use model_foundry_tests::{Experiment, NO_EPOCH, log_step, without_wandb};
 use serde_json::{Value, json};
 
-use crate::processes::{Child, run_of_child, send};
+use crate::processes::{Child, run_of_child, send, wait_to_be_killed};
 use crate::trainer::Trainer;
 
 /// wandb's own program, which reads `.wandb` files without a network and without an account. `cargo xtask test`
@@ -77,6 +77,10 @@ pub(crate) fn log_to_wandb() {
             2.0,
             &fields! { loss: f64::NAN, highest: f64::INFINITY, tokens: 8500, note: "spike" },
         )?;
+        if std::env::var_os("WAITS").is_some() {
+            send("logged");
+            wait_to_be_killed();
+        }
         run.finish(Status::Failed, Some(3));
         Ok(())
     };
@@ -161,6 +165,31 @@ fn each_attempt_is_an_offline_run_of_its_own() -> Result<()> {
     }
     names.sort();
     assert_eq!(names, ["tiny-1", "tiny-2"]);
+    Ok(())
+}
+
+#[test]
+fn the_next_attempt_completes_the_offline_run_of_a_killed_one() -> Result<()> {
+    let experiment = Experiment::new();
+    let mut child =
+        Child::start("log to Weights & Biases", experiment.folder(), &[("WAITS", "1".into())]);
+    child.expect("logged");
+    child.kill();
+    // The folder of an offline run is named after the second in which its attempt began.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    Child::start("log to Weights & Biases", experiment.folder(), &[]).ends_well();
+
+    let mut files = offline_runs(&experiment)?;
+    files.sort();
+    let Some(wandb) = wandb() else { return Ok(()) };
+    let steps = |file: &Path| -> Result<Vec<u64>> {
+        let records = inspect(wandb, file, false)?;
+        let records = records.lines().map(serde_json::from_str::<Value>);
+        let rows = records.collect::<Result<Vec<_>, _>>()?;
+        Ok(rows.iter().filter_map(|row| row["history"]["item"]["_step"].as_u64()).collect())
+    };
+    assert_eq!(steps(&files[0])?, [1, 2, 3, 4, 5, 6, 7, 8, 8], "the latest step was held back");
+    assert_eq!(steps(&files[1])?[..3], [9, 1, 2], "the next attempt begins with it");
     Ok(())
 }
 

@@ -133,6 +133,8 @@ pub struct RunInfo {
     pub host: String,
     /// When the run started, in microseconds since 1970-01-01T00:00:00Z.
     pub started: u64,
+    /// Lines of metrics.jsonl that the copy of an earlier attempt lacks, because that attempt was killed.
+    pub unsent: String,
 }
 
 /// Which entries of metrics.jsonl a reader returns.

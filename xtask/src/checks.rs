@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
-use crate::{cargo, component, root, run, test, tools};
+use crate::{cargo, component, root, run, test, tools, wheel};
 
 /// A check's name and what runs it.
 type Check = (&'static str, fn() -> Result<()>);
@@ -30,7 +30,8 @@ pub(crate) fn ci() -> Result<()> {
     for (name, check) in CHECKS {
         timed(name, check)?;
     }
-    test::test(&test::Options::default())
+    test::test(&test::Options::default())?;
+    timed("wheel", || wheel::wheel(&wheel::Options { trial: true }))
 }
 
 /// Run a check, and print a line with its time.

@@ -3,6 +3,7 @@
 //!     cargo xtask component [--check]   build the logging component, or compare the committed one
 //!     cargo xtask test                  run every test
 //!     cargo xtask venv                  make the virtual environment of the tests, for `cargo test` by itself
+//!     cargo xtask wheel                 build a wheel of the Python package with the program, and use it
 //!     cargo xtask ci                    run every check that a change must pass, and every test
 
 mod checks;
@@ -12,6 +13,7 @@ mod entrance;
 mod python;
 mod test;
 mod tools;
+mod wheel;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -38,6 +40,8 @@ enum Task {
     Test(test::Options),
     /// Make the virtual environment that the tests use, in target/python/venv
     Venv,
+    /// Build a wheel of the Python package with the program in it, and use it in an empty environment
+    Wheel(wheel::Options),
     /// Run every check that a change must pass, and every test
     Ci,
 }
@@ -47,6 +51,7 @@ fn main() -> ExitCode {
         Task::Component { check } => component::component(check),
         Task::Test(options) => test::test(&options),
         Task::Venv => python::test_environment().map(drop),
+        Task::Wheel(options) => wheel::wheel(&options),
         Task::Ci => checks::ci(),
     };
     match result {

@@ -18,6 +18,12 @@ pub(crate) fn install() -> Result<()> {
     pip(&python, &root().join("xtask/tools.txt"))
 }
 
+/// Install the tools of `cargo xtask wheel`, as [`install`] does.
+pub(crate) fn install_for_wheels() -> Result<()> {
+    let python = python::environment(&folder())?;
+    pip(&python, &root().join("xtask/wheel-tools.txt"))
+}
+
 /// The path of a tool's program.
 pub(crate) fn path(name: &str) -> PathBuf {
     python::programs(&folder()).join(name)

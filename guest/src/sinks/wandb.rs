@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use model_foundry_types::{LoggingConfig, Options};
+use model_foundry_types::{Field, LoggingConfig, Options, ParsedRecord};
 
 use super::jsonl::write_number;
 use super::{CopySink, MetricSink, RowHead};
@@ -11,6 +11,7 @@ use crate::imports::{Imports, RunFile};
 use crate::line_buffer::LineBuffer;
 use crate::value::ValueRef;
 use crate::wandb::Encoder;
+use crate::{json, records};
 
 /// The transaction log of the offline run.
 const FILE: RunFile = RunFile("run.wandb");
@@ -42,7 +43,10 @@ impl<I: Imports> CopySink<I> for Wandb {
         let encoder = Encoder::begin(info, &mut pending);
         let (items, texts) = (Vec::new(), String::new());
         let summarized = info.started;
-        Some(Self { encoder, pending, items, texts, step: 0, time: 0, epoch: None, summarized })
+        let mut sink =
+            Self { encoder, pending, items, texts, step: 0, time: 0, epoch: None, summarized };
+        sink.catch_up::<I>(&info.unsent);
+        Some(sink)
     }
 }
 
@@ -107,6 +111,26 @@ impl<I: Imports> MetricSink<I> for Wandb {
 }
 
 impl Wandb {
+    /// Write lines of metrics.jsonl that an earlier copy lacks. A line that cannot be read is left out.
+    fn catch_up<I: Imports>(&mut self, lines: &str) {
+        for given in lines.lines().filter_map(|line| records::parse(line).ok()) {
+            let (step, epoch, fields) = match given.record {
+                ParsedRecord::Step(record) => (Some(record.step), None, record.metrics),
+                ParsedRecord::Summary(record) => (None, Some(record.epoch), record.summary),
+                _ => continue,
+            };
+            self.time = given.timestamp.unwrap_or(self.time);
+            self.step = step.unwrap_or(self.step);
+            self.epoch = epoch;
+            for Field { name, value } in &fields {
+                let mut text = LineBuffer::new();
+                json::write_value(&mut text, value.as_ref());
+                MetricSink::<I>::value(self, name, value.as_ref(), &text);
+            }
+            MetricSink::<I>::end_row(self);
+        }
+    }
+
     /// Append what is pending to the log.
     fn write(&mut self, imports: &impl Imports) -> Result<()> {
         imports.append_bytes(FILE, &self.pending)?;

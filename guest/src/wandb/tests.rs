@@ -7,6 +7,7 @@ use super::{Encoder, LOGGED_STEP, MAX_SUMMARY_NAMES, RunInfo};
 
 fn info() -> RunInfo {
     RunInfo {
+        unsent: String::new(),
         id: "4f1c".into(),
         project: "lamps".into(),
         name: "first light".into(),

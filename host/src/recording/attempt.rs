@@ -121,6 +121,7 @@ impl AttemptWriter {
             config: serde_json::to_string(&manifest.configuration).unwrap_or_default(),
             host: manifest.host.name.clone(),
             started: now,
+            unsent: String::new(),
         };
         Some((names, info))
     }

@@ -3,11 +3,14 @@
 //! A copy holds back the latest step, to which later calls may add metrics, and its latest values. They are written
 //! with the next row. If a step takes an hour, or a trainer waits, there is none for a long time.
 
-use std::io;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
+use cap_std::fs::Dir;
+
+use crate::folder::manifest::Attempt;
 use crate::process::mutex::Mutex;
 use crate::recording::guest_loggers::GuestLoggers;
 
@@ -41,6 +44,48 @@ fn keep_complete_every(age: Duration, guest: &Arc<Mutex<GuestLoggers>>) -> io::R
 /// How often anything was appended.
 fn appends(guest: &mut GuestLoggers) -> u64 {
     guest.sandbox().services().map_or(0, |services| services.files().appends())
+}
+
+/// The lines of metrics.jsonl that the copy of an attempt lacks, if nothing ended that attempt: those of its latest
+/// step, which its logger held back.
+pub(crate) fn unsent(dir: &Dir, attempt: &Attempt, file: &str) -> String {
+    /// No record is longer, and the step has at least one.
+    const TAIL: u64 = 17 << 20;
+    #[derive(serde::Deserialize)]
+    struct Line {
+        #[serde(default = "first")]
+        attempt: u32,
+        step: Option<u64>,
+    }
+    fn first() -> u32 {
+        1
+    }
+    if attempt.end.is_some() || attempt.wandb_id.is_none() {
+        return String::new();
+    }
+    let Ok(tail) = tail(dir, file, TAIL) else { return String::new() };
+    let tail = String::from_utf8_lossy(&tail);
+    let lines =
+        tail.lines().filter_map(|text| Some((text, serde_json::from_str::<Line>(text).ok()?)));
+    let own: Vec<_> = lines.filter(|(_, line)| line.attempt == attempt.attempt).collect();
+    let Some(latest) = own.iter().rev().find_map(|(_, line)| line.step) else {
+        return String::new();
+    };
+    let begins = own.iter().position(|(_, line)| line.step == Some(latest)).unwrap_or_default();
+    // Between two records of the step there may be others.
+    let is_unsent = |line: &Line| line.step.is_none_or(|step| step == latest);
+    let unsent = own[begins..].iter().filter(|(_, line)| is_unsent(line)).map(|(text, _)| *text);
+    unsent.collect::<Vec<_>>().join("\n")
+}
+
+/// The end of a file, at most so many bytes.
+fn tail(dir: &Dir, file: &str, most: u64) -> io::Result<Vec<u8>> {
+    let mut file = dir.open(file)?;
+    let size = file.metadata()?.len();
+    file.seek(SeekFrom::Start(size.saturating_sub(most)))?;
+    let mut tail = Vec::new();
+    file.take(most).read_to_end(&mut tail)?;
+    Ok(tail)
 }
 
 #[cfg(test)]

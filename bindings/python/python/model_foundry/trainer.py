@@ -102,6 +102,9 @@ class Trainer:
         #: The last step that was trained; 0 before the first.
         self.step = 0
 
+    def __repr__(self) -> str:
+        return f"Trainer({self.config.experiment_name!r}, step {self.step}, {str(self.output_dir)!r})"
+
     @property
     def output_dir(self) -> Path:
         """The run folder: where it is now, if it was moved or renamed."""

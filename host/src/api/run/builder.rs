@@ -8,7 +8,7 @@ use std::time::Duration;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use model_foundry_types::{
-    Durability, Field, LoggingConfig, Options, Value, large_integers, rfc3339,
+    Durability, Field, LoggingConfig, Options, Part, Value, large_integers, part_name, rfc3339,
 };
 
 use super::{ForkState, RUN_DIR_VARIABLE, Run, SUPERVISED_VARIABLE};
@@ -28,7 +28,7 @@ use crate::process::origin::{self, Commit, quoted};
 use crate::process::secrets::masked_command;
 use crate::process::termination::{EndedBySignal, end_on_termination};
 use crate::recording::attempt::{AttemptWriter, Beginning, for_component, new_id};
-use crate::recording::copies::keep_complete;
+use crate::recording::copies::{self, keep_complete};
 use crate::recording::core::RunCore;
 use crate::recording::error_policy::{Console, ErrorPolicy, OnError};
 use crate::recording::guest_loggers::GuestLoggers;
@@ -340,6 +340,7 @@ impl RunBuilder {
         };
         let for_the_component = for_component(&config, is_given);
         let begins = begins || manifest.attempts.is_empty();
+        let before = manifest.attempts.last().filter(|_| begins).cloned();
         let (attempt, written) = if begins {
             let start = rfc3339(now);
             let beginning =
@@ -368,8 +369,12 @@ impl RunBuilder {
         drop(changing);
         let writes_copies = self.joins && rank.unwrap_or(0) == 0;
         let copies = attempt.copies(&manifest, &for_the_component, now, writes_copies);
-        let copies = copies.map(|(names, info)| {
+        let copies = copies.map(|(names, mut info)| {
             files.set_copies(names);
+            // A copy of the same W&B run goes on where that of a killed attempt ended.
+            let before = before.filter(|before| before.wandb_id.as_ref() == Some(&info.id));
+            let file = part_name("metrics.jsonl", Part { rank: shard, rotated: 0 });
+            info.unsent = before.map(|it| copies::unsent(&dir, &it, &file)).unwrap_or_default();
             info
         });
         // A job of one process has a rank too.

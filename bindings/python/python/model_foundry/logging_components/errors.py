@@ -19,7 +19,7 @@ class ErrorTracker:
     """Records errors in ``<output_dir>/errors.jsonl`` and counts them by type.
 
     The file holds all errors, and memory the newest ``max_errors`` (1 to 4294967295). Each error is on the
-    disk when :meth:`log_error` returns, and is also logged to ``logger`` at ERROR. The counts include errors
+    disk when :meth:`log_error` returns, and is also logged to ``logger`` and to main.log at ERROR. The counts include errors
     that were in the file before.
 
     Raises ``OSError`` if the folder cannot be made or written, ``ValueError`` if ``max_errors`` is out of
@@ -103,11 +103,12 @@ class ErrorTracker:
             context = {} if context is None else context
             _native.log_error(self._run, kind, message, text, context)
             fields = context if isinstance(context, Mapping) else {"context": context}
+            named = {str(name): value for name, value in fields.items()}
+            named = {"error_type": kind, "error_message": message, **named}
             if isinstance(self.logger, StructuredLogger):
-                named = {str(name): value for name, value in fields.items()}
-                named = {"error_type": kind, "error_message": message, **named}
                 self.logger._log(logging.ERROR, f"{kind}: {message}", (), named)
             else:
+                self._run.log(self.logger.name, logging.ERROR, f"{kind}: {message}", {}, named)
                 self.logger.error("%s: %s", kind, message)
         except Exception as error:  # nothing that is logged may stop a training
             report("an error was not logged", error)

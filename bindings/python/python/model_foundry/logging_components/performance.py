@@ -192,6 +192,9 @@ class PerformanceLogger:
         if isinstance(self.logger, StructuredLogger):
             self.logger.log_structured(level, message, **context)
         else:
+            run = self._run
+            if run is not None and run.wants(level):
+                run.log(self.logger.name, level, message, {}, context)
             self.logger.log(level, "%s", message)
 
 
