@@ -39,6 +39,9 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
+    if !arguments.command.is_quiet() {
+        terminal::announce_compilation();
+    }
     match arguments.command.run() {
         Ok(code) => code,
         // The reader of our output closed it: `model-foundry history DIR | head`.

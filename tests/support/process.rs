@@ -46,7 +46,11 @@ pub fn program() -> &'static Path {
             .status()
             .expect("cargo starts");
         assert!(status.success(), "cargo could not build the program");
-        built.join("model-foundry")
+        let program = built.join("model-foundry");
+        // This compiles the component into the cache, if it is not there: no test's output says so.
+        let filled = Command::new(&program).args(["config", "default"]).output();
+        assert!(filled.is_ok_and(|output| output.status.success()), "the program does not run");
+        program
     })
 }
 

@@ -33,7 +33,7 @@ impl Options {
         let folder = named.with_context(|| {
             format!(
                 "--frameworks needs --python-path DIR or {FRAMEWORKS}: a virtual environment, or a folder \
-                 filled by `pip install --target DIR torch lightning transformers accelerate`"
+                 filled by `pip install --target DIR torch lightning transformers accelerate optuna`"
             )
         })?;
         python::packages(&folder).map(Some)

@@ -16,6 +16,11 @@ macro_rules! commands {
         }
 
         impl Command {
+            /// Whether nothing may be printed but what was asked for.
+            pub(crate) fn is_quiet(&self) -> bool {
+                matches!(self, Self::Run(arguments) if arguments.is_quiet())
+            }
+
             /// Run the command; its exit code.
             pub(crate) fn run(self) -> Result<ExitCode> {
                 match self {

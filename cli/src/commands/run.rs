@@ -15,7 +15,7 @@ use crate::page::Page;
 use crate::parameters;
 use crate::patterns::Patterns;
 use crate::supervise::{Child, Failures, Handled, LiveLine, Supervisor, find_program, run_unlogged};
-use crate::terminal::{announce_compilation, note};
+use crate::terminal::note;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -81,6 +81,11 @@ fn mode(text: &str) -> Result<u32, String> {
 }
 
 impl Arguments {
+    /// Whether nothing may be printed but the command's output and what could not be logged.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// Let `--resume python3 train.py` mean the newest run and this command: `--resume` takes a name, which here is that
     /// of a program, and not of a run with a program after it.
     fn resolve_resume(&mut self) {
@@ -97,9 +102,6 @@ impl Arguments {
 
 pub(crate) fn run(mut arguments: Arguments) -> Result<ExitCode> {
     arguments.resolve_resume();
-    if !arguments.quiet {
-        announce_compilation();
-    }
     let words: Vec<String> =
         arguments.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let signals = Handled::start()?;

@@ -426,3 +426,17 @@ fn storage_error(name: &str, error: &io::Error) -> StorageError {
         _ => StorageError::Other(format!("{name}: {error}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_not_be_read_is_not_said_to_be_unwritable() {
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        let read = read_error("metrics.jsonl", &denied).to_string();
+        assert!(read.starts_with("metrics.jsonl: it may not be read"), "{read}");
+        let written = storage_error("metrics.jsonl", &denied).to_string();
+        assert!(written.starts_with("metrics.jsonl: it may not be written"), "{written}");
+    }
+}
