@@ -347,6 +347,12 @@ impl Metrics {
         drop(before);
     }
 
+    /// Read this folder, and log nothing.
+    fn _read_only(&self, folder: PathBuf) {
+        // Without it there is nothing to read.
+        *lock(&self.folder) = RunFolder::open(folder).ok();
+    }
+
     /// The run; None once this is closed.
     #[getter]
     fn _run(&self, py: Python<'_>) -> Option<Py<OpenRun>> {

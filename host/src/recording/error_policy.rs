@@ -72,6 +72,10 @@ impl ErrorPolicy {
         }
     }
 
+    pub(crate) fn console(&self) -> &Console {
+        &self.console
+    }
+
     /// Whether log records are not printed, and failures are.
     pub(crate) fn prints_failures_only(&self) -> bool {
         matches!(self.console, Console::Failures(_))

@@ -12,6 +12,8 @@ sandboxed WebAssembly component; this package passes it what Python trainers log
 0.6666666666666666
 """
 
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from model_foundry import _front
@@ -20,9 +22,14 @@ from model_foundry._front import (
     Artifact,
     Audio,
     Config,
+    Error,
     Histogram,
     Html,
     Image,
+    Markdown,
+    Molecule,
+    Object3D,
+    Plotly,
     Run,
     Settings,
     Summary,
@@ -34,9 +41,17 @@ from model_foundry._front import (
     init,
     log,
     log_artifact,
+    log_model,
     login,
+    require,
     save,
+    setup,
+    show,
+    termerror,
+    termlog,
+    termwarn,
     unwatch,
+    util,
     watch,
 )
 from model_foundry.logging_components import (
@@ -47,7 +62,7 @@ from model_foundry.logging_components import (
     WandBLogger,
 )
 
-# Importing it makes it an attribute: `model_foundry.config` is the module, and the parameters of the open run.
+# `model_foundry.config` is this module, and while a run is open its parameters.
 from . import config
 
 if TYPE_CHECKING:
@@ -61,12 +76,17 @@ __all__ = [
     "Artifact",
     "Audio",
     "Config",
+    "Error",
     "ErrorTracker",
     "Histogram",
     "Html",
     "Image",
+    "Markdown",
     "MetricsLogger",
+    "Molecule",
+    "Object3D",
     "PerformanceLogger",
+    "Plotly",
     "Run",
     "Settings",
     "StructuredLogger",
@@ -81,9 +101,17 @@ __all__ = [
     "init",
     "log",
     "log_artifact",
+    "log_model",
     "login",
+    "require",
     "save",
+    "setup",
+    "show",
+    "termerror",
+    "termlog",
+    "termwarn",
     "unwatch",
+    "util",
     "watch",
 ]
 
@@ -94,4 +122,28 @@ def __getattr__(name: str) -> Any:
     if name == "summary":
         open_run = _front.current()
         return Summary(None) if open_run is None else open_run.summary
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("model-foundry")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+class _Package(ModuleType):
+    """This package, whose attribute ``config`` is the parameters of the open run, or else the module."""
+
+    @property
+    def config(self) -> Any:
+        open_run = _front.current()
+        return sys.modules[f"{__name__}.config"] if open_run is None else open_run.config
+
+    @config.setter
+    def config(self, value: Any) -> None:
+        # The import of the module sets it; a script may set parameters before `init`.
+        if not isinstance(value, ModuleType):
+            open_run = _front.current()
+            if open_run is not None:
+                open_run.config.update(value)
+
+
+sys.modules[__name__].__class__ = _Package

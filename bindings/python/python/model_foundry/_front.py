@@ -5,9 +5,15 @@ The names and the arguments are those that trainers know from other trackers, so
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
 import enum
+import json
+import math
 import os
+import secrets
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping, MutableMapping
 from numbers import Number
@@ -35,6 +41,10 @@ _OF_SERVERS = frozenset(
     "embed entity force fork_from gpu_log_interval magic monitor_gym private resume_from save_code server_url settings "
     "space_id sync_tensorboard tensorboard webhook_min_level webhook_url".split()
 )
+
+
+# Values that a summary keeps as they are.
+_PLAIN = frozenset((bool, float, int, str, type(None)))
 
 
 class AlertLevel(enum.Enum):
@@ -89,13 +99,21 @@ class _Recorded(MutableMapping[str, Any]):
         try:
             return self[name]
         except KeyError:
-            raise AttributeError(f"{type(self).__name__} has no {name!r}") from None
+            pass
+        # `model_foundry.config.LoggingConfig`, while a run is open.
+        module = sys.modules.get("model_foundry.config")
+        if isinstance(self, Config) and module is not None and name in vars(module).get("__all__", ()):
+            return vars(module)[name]
+        raise AttributeError(f"{type(self).__name__} has no {name!r}")
 
     def __setattr__(self, name: str, value: Any) -> None:
         self[name] = value
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+
+    def __delattr__(self, name: str) -> None:
+        del self[name]
 
     def __repr__(self) -> str:
         return repr(self._values)
@@ -161,6 +179,14 @@ class Summary(_Recorded):
     def _record(self, run: _native.Run, members: str) -> None:
         run.add_results(members)
 
+    def _note(self, data: Mapping[str, Any]) -> None:
+        """Note the last values: numbers, booleans and texts, and no tensor that would keep memory alive."""
+        for name, value in data.items():
+            if type(value) in _PLAIN:
+                self._logged[name] = value
+            elif getattr(value, "shape", None) == () and hasattr(value, "item"):
+                self._logged[name] = value.item()
+
     def __getitem__(self, name: str) -> Any:
         return self._values[name] if name in self._values else self._logged[name]
 
@@ -176,6 +202,22 @@ class Summary(_Recorded):
     def as_dict(self) -> dict[str, Any]:
         """The values as a plain dict."""
         return {**self._logged, **self._values}
+
+
+class _Lock:
+    """A lock whose copy is another lock."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Lock, ()
 
 
 class Run:
@@ -195,6 +237,7 @@ class Run:
     ) -> None:
         self._native = native
         self._folder = None if native is None else native.folder
+        self._temporary: str | None = None
         self._finished = False
         details = details or {}
         #: The experiment's name.
@@ -214,6 +257,7 @@ class Run:
         self._id = None if native is None else native.id
         last = None if native is None else native.last_step()
         self._next = 0 if last is None else last + 1
+        self._counting = _Lock()
         #: The structured logger, which writes main.log.
         self.logger = StructuredLogger(experiment, experiment)
         if native is not None:
@@ -223,6 +267,21 @@ class Run:
         self.performance = PerformanceLogger(self.logger)
         self._metrics = None if native is None else MetricsLogger._of_run(experiment, native)
         self._errors = None if native is None else ErrorTracker._of_run(self.logger, 1000, native)
+        if native is not None and native.attempt > 1:
+            self._take_over(native.folder)
+
+    def _take_over(self, folder: Path) -> None:
+        """Take the parameters and the results of earlier attempts over, except for masked secrets."""
+        try:
+            attempts = json.loads((folder / "run.json").read_text("utf-8"))["attempts"]
+        except (OSError, ValueError, KeyError):
+            return
+        for attempt in attempts:
+            given = attempt.get("parameters", {}).items()
+            self.config._values.update({name: value for name, value in given if value != "***"})
+            self.summary._values.update(attempt.get("results", {}))
+        # They are those of this attempt too.
+        self.config._change(dict(self.config._values))
 
     @property
     def id(self) -> str:
@@ -236,13 +295,33 @@ class Run:
 
     @property
     def dir(self) -> str:
-        """The run folder, as text."""
-        return str(self.folder or "")
+        """The run folder, as text; a temporary folder for a disabled run."""
+        folder = self.folder
+        if folder is None and self._temporary is None:
+            self._temporary = tempfile.mkdtemp(prefix="model-foundry-")
+        return str(folder or self._temporary)
 
     @property
     def path(self) -> str:
         """The run folder, as text."""
         return self.dir
+
+    @property
+    def entity(self) -> str:
+        """Nothing: there is no account."""
+        return ""
+
+    @property
+    def offline(self) -> bool:
+        """True: nothing is sent anywhere."""
+        return True
+
+    def project_name(self) -> str:
+        """The project that :func:`init` was given, or else the experiment."""
+        return self.project or self.experiment
+
+    def get_url(self) -> None:
+        """None, as :attr:`url`."""
 
     @property
     def url(self) -> None:
@@ -308,21 +387,22 @@ class Run:
             given = metrics.get("epoch")
             if isinstance(given, Number) and not isinstance(given, bool):
                 epoch = metrics.pop("epoch")
-        number = self._next
+        given_step = None
         if step is not None:
             try:
-                number = int(step)
-                if number < 0 or number != float(step):
+                given_step = int(step)
+                if given_step < 0 or given_step != float(step):
                     raise ValueError
             except (TypeError, ValueError, OverflowError):
-                number = self._next
-                shown = as_text(step)
-                report(f"the step {shown} is no integer of 0 or more: {number} is recorded")
+                given_step = None
+                report(f"the step {as_text(step)} is no integer of 0 or more: it is counted instead")
+        with self._counting:
+            number = self._next if given_step is None else given_step
+            self._next = number if commit is False else number + 1
         if self._metrics is not None:
             self._metrics.log_step(number, epoch, metrics)
         if isinstance(data, Mapping):
-            self.summary._logged.update(data)
-        self._next = number if commit is False else number + 1
+            self.summary._note(data)
 
     def history(self) -> list[dict[str, Any]]:
         """All entries of metrics.jsonl, as :meth:`MetricsLogger.get_metrics_history` returns them."""
@@ -384,20 +464,21 @@ class Run:
         self._finished = True
         if self._native is None:
             return
-        self._native.flush()
-        if self.performance.timers and self.folder is not None:
-            try:
+        try:
+            self._native.flush()
+            if self.performance.timers and self.folder is not None:
                 self.performance.export_timing_report(self.folder / "timing_report.json")
-            except OSError as error:
-                report("timing_report.json was not written", error)
-        if self._metrics is not None:
-            self._metrics._close()
-        self.logger._run = self.performance._own = None
-        if status is None:
-            self._native.end()
-        else:
-            self._native.finish(status, code)
-        self._native.close()
+        except Exception as error:  # nothing that was logged may stop a training
+            report("timing_report.json was not written", error)
+        finally:
+            if self._metrics is not None:
+                self._metrics._close()
+            self.logger._run = self.performance._own = None
+            if status is None:
+                self._native.end()
+            else:
+                self._native.finish(status, code)
+            self._native.close()
 
     def __enter__(self) -> Run:
         return self
@@ -417,7 +498,7 @@ class Run:
 
     def __repr__(self) -> str:
         state = "finished" if self._finished else f"attempt {self.attempt}, next step {self._next}"
-        return f"<Run {self.dir or 'disabled'}: {state}>"
+        return f"<Run {self.folder or 'disabled'}: {state}>"
 
     def flush(self) -> None:
         """Write what is buffered."""
@@ -456,6 +537,10 @@ class Run:
         self.logger.info("logged an artifact", **fields)
         return artifact
 
+    def log_model(self, path: Any, name: str | None = None, *_: Any, **__: Any) -> None:
+        """Record the path of a model in main.log, as :meth:`log_artifact` does."""
+        self.log_artifact(path, name)
+
     def log_code(self, *_: Any, **__: Any) -> None:
         """Nothing: run.json has the commit, and whether files were changed since."""
 
@@ -468,7 +553,16 @@ class Artifact:
 
     def __init__(self, name: str, type: str = "", description: str | None = None, **_: Any) -> None:
         self.name, self.type, self.description = name, type, description
+        self.metadata: dict[str, Any] = dict(_.get("metadata") or {})
         self.paths: list[str] = []
+
+    def wait(self, *_: Any, **__: Any) -> Artifact:
+        """Itself: nothing is uploaded."""
+        return self
+
+    def add(self, item: Any, name: str = "") -> None:
+        """Add something by its name."""
+        self.paths.append(str(name))
 
     def add_file(self, local_path: Any, name: str | None = None, **_: Any) -> None:
         """Add a file by its path."""
@@ -483,24 +577,52 @@ class Artifact:
         self.paths.append(str(uri))
 
     def _fields(self) -> dict[str, Any]:
-        return {"name": self.name, "type": self.type, "paths": self.paths}
+        return {"name": self.name, "type": self.type, "paths": self.paths, **self.metadata}
 
 
 class Table:
-    """Rows under named columns. Logged as a value, it is one JSON object with ``columns`` and ``data``."""
+    """Rows under named columns. Logged as a value, it is one JSON object with ``columns`` and ``data``.
+
+    What is no table becomes text, with a warning.
+    """
 
     def __init__(
         self, columns: Any = None, data: Any = None, dataframe: Any = None, rows: Any = None, **_: Any
     ) -> None:
-        if dataframe is not None:
-            columns = columns or [str(name) for name in dataframe.columns]
-            data = dataframe.values.tolist()
-        self.columns = list(columns or ["Input", "Output", "Expected"])
-        self.data = [list(row) for row in (data if data is not None else rows or [])]
+        self.columns: list[Any] = ["Input", "Output", "Expected"] if columns is None else list(columns)
+        self.data: list[list[Any]] = []
+        if hasattr(data, "columns"):
+            data, dataframe = None, data
+        try:
+            if dataframe is not None:
+                if columns is None:
+                    self.columns = [str(name) for name in dataframe.columns]
+                data = dataframe.values.tolist()
+            elif isinstance(data, Mapping):
+                self.columns = [str(name) for name in data]
+                data = zip(*data.values(), strict=False)
+            for row in data if data is not None else rows if rows is not None else ():
+                self.add_data(*(row if isinstance(row, (list, tuple)) or hasattr(row, "tolist") else [row]))
+        except Exception as error:  # nothing that is logged may stop a training
+            report("a table was not recorded whole", error)
 
     def add_data(self, *row: Any) -> None:
         """Add a row."""
         self.data.append(list(row))
+
+    def add_column(self, name: str, data: Any) -> None:
+        """Add a column, with a value for each row."""
+        values = list(data)
+        self.columns.append(name)
+        if not self.data:
+            self.data = [[] for _ in values]
+        for at, row in enumerate(self.data):
+            row.append(values[at] if at < len(values) else None)
+
+    def get_column(self, name: str) -> list[Any]:
+        """The values of a column."""
+        at = self.columns.index(name)
+        return [row[at] for row in self.data]
 
     def tolist(self) -> dict[str, Any]:
         """The table as it is recorded."""
@@ -510,23 +632,39 @@ class Table:
 class Histogram:
     """The distribution of values. Logged as a value, it is one JSON object with ``bins`` and ``counts``.
 
-    ``bins`` are the limits of the bins, one more than there are ``counts``.
+    ``bins`` are the limits of the bins, one more than there are ``counts``. Values that are no finite numbers are left
+    out.
     """
 
     def __init__(
         self, sequence: Any = None, np_histogram: Any = None, num_bins: int = 64, **_: Any
     ) -> None:
-        if np_histogram is not None:
-            counts, bins = np_histogram
-            self.counts, self.bins = [int(count) for count in counts], [float(bin) for bin in bins]
+        self.counts: list[float] = []
+        self.bins: list[float] = []
+        try:
+            if np_histogram is not None:
+                counts, bins = np_histogram
+                self.counts, self.bins = [_number(count) for count in counts], [float(bin) for bin in bins]
+            else:
+                self._count(sequence, max(1, min(int(num_bins), 512)))
+        except Exception as error:  # nothing that is logged may stop a training
+            report("a histogram was not recorded", error)
+
+    def _count(self, sequence: Any, num_bins: int) -> None:
+        numpy = sys.modules.get("numpy")
+        if hasattr(sequence, "detach"):
+            sequence = sequence.detach().float().cpu().numpy()
+        if numpy is not None and hasattr(sequence, "__array__"):
+            values = numpy.asarray(sequence, dtype=float).ravel()
+            counts, bins = numpy.histogram(values[numpy.isfinite(values)], bins=num_bins)
+            self.counts, self.bins = counts.tolist(), bins.tolist()
             return
         values = [float(value) for value in _flat(sequence)]
-        values = [value for value in values if value == value and abs(value) != float("inf")]
+        values = [value for value in values if math.isfinite(value)]
         low, high = (min(values), max(values)) if values else (0.0, 1.0)
         if low == high:
             low, high = low - 0.5, high + 0.5
-        num_bins = max(1, min(int(num_bins), 512))
-        width = (high - low) / num_bins
+        width = high / num_bins - low / num_bins
         self.counts = [0] * num_bins
         for value in values:
             self.counts[min(int((value - low) / width), num_bins - 1)] += 1
@@ -537,11 +675,17 @@ class Histogram:
         return {"_type": "histogram", "bins": self.bins, "counts": self.counts}
 
 
+def _number(value: Any) -> float:
+    """An integer where the value is whole."""
+    number = float(value)
+    return int(number) if number.is_integer() else number
+
+
 class _Media:
     """Something that is no number: its kind, its path and its caption are recorded, and not its content."""
 
     def __init__(self, data_or_path: Any = None, *_: Any, caption: Any = None, **__: Any) -> None:
-        is_path = isinstance(data_or_path, (str, os.PathLike))
+        is_path = isinstance(data_or_path, (str, os.PathLike)) and "<" not in str(data_or_path)
         self.path = str(data_or_path) if is_path else None
         self.caption = caption
         if not is_path:
@@ -567,6 +711,22 @@ class Audio(_Media):
 
 class Html(_Media):
     """A page, by its path."""
+
+
+class Object3D(_Media):
+    """A body or a cloud of points, by its path."""
+
+
+class Plotly(_Media):
+    """A chart of plotly, by its path."""
+
+
+class Molecule(_Media):
+    """A molecule, by its path."""
+
+
+class Markdown(_Media):
+    """A text with markup, by its path."""
 
 
 class Settings:
@@ -600,9 +760,10 @@ def init(
 
     ``experiment`` names what is tried; by default it is ``project``, ``name``, or the script's name. ``config`` has
     the parameters: a mapping, an ``argparse.Namespace``, a dataclass, or an OmegaConf container. ``dir`` is the
-    folder of the runs (default: ``runs``). ``resume`` continues an earlier run: True (or "allow", "auto", "must")
-    the newest of the experiment, another string that run (a folder's name, a path, or an id); "must" raises
-    without one. Starts with the same ``id`` are attempts at one run. ``name``, ``project``, ``group``, ``job_type``,
+    folder of the runs (default: ``runs``). ``resume`` continues an earlier run: True the newest of the experiment;
+    "allow" and "auto" the one with this ``id`` or ``name``, if there is one; "must" too, and raises without one; another
+    string that run (a folder's name, a path, or an id). Starts with the same ``id`` are attempts at one run, except
+    that "never" raises then. ``name``, ``project``, ``group``, ``job_type``,
     ``tags`` and ``notes`` are recorded in run.json. With ``mode="disabled"`` nothing is logged. The run that was
     open before is finished, unless ``reinit`` is "return_previous", which returns it, or "create_new".
     ``durability`` is that of :class:`~model_foundry.MetricsLogger`. With ``log_to_wandb`` the run also gets an offline
@@ -631,9 +792,12 @@ def init(
     unknown = sorted(set(others) - _OF_SERVERS)
     if unknown:
         report(f"init() ignores {', '.join(unknown)}")
+    if isinstance(config, str) and name is None and not os.path.exists(config):
+        # `trackio.init("project", "name")`
+        config, name = None, config
     named = experiment or project or name or _script()
     # A folder's name cannot have a slash: `team/project`.
-    named = str(named).replace("/", "-").strip() or "run"
+    named = _folder_name(str(named))
     if isinstance(tags, str):
         tags = [tags]
     details = {
@@ -646,35 +810,66 @@ def init(
     }
     details = {key: value for key, value in details.items() if value is not None}
     native = None
-    if mode != "disabled":
+    if mode != "disabled" and os.environ.get("WANDB_MODE") != "disabled":
         logging = {"durability": durability, "log_to_wandb": log_to_wandb}
-        continues, must = _resumption(resume, id)
-        runs = dir if dir is not None else "runs"
-        try:
-            native = start_run(runs, named, logging, {"run": details}, continues, run_id=id)
-        except ValueError:
-            if must or not isinstance(continues, str):
-                raise
-            native = start_run(runs, named, logging, {"run": details}, False, run_id=id)
+        runs = Path(dir if dir is not None else "runs")
+        id = None if id is None else str(id)
+        continues = _resumption(runs, named, resume, id, name)
+        native = start_run(runs, named, logging, {"run": details}, continues, run_id=id)
     run = Run(native, named, name=name, details=details)
     if config is not None:
         run.config.update(config)
     with _changing:
-        _current = run
+        if before is None or before._finished or reinit != "create_new":
+            _current = run
     if native is not None and not quiet:
         again = f", attempt {run.attempt}" if run.attempt > 1 else ""
         _print(f"logging to {run.folder}{again}")
     return run
 
 
-def _resumption(resume: bool | str | None, run_id: str | None) -> tuple[bool | str, bool]:
-    """What to resume, and whether it must exist."""
-    if run_id is not None or resume in (None, False, "never"):
-        # Starts with the same id are attempts at one run anyway.
-        return False, False
-    if resume in (True, "allow", "auto", "must"):
-        return True, resume == "must"
-    return str(resume), True
+def _resumption(
+    runs: Path, experiment: str, resume: bool | str | None, run_id: str | None, name: str | None
+) -> bool | str:
+    """What to resume: False for nothing, True for the newest run of the experiment, or a run."""
+    if resume in (None, False) or resume == "never" and run_id is None:
+        return False
+    if resume is True:
+        return run_id is None
+    if resume not in ("allow", "auto", "must", "never"):
+        return str(resume)
+    found = _recorded(runs, experiment, run_id, name)
+    if resume == "must" and found is None:
+        what = f"the id {run_id!r}" if run_id else f"the name {name!r}" if name else "an id or a name"
+        raise ValueError(f"there is no run with {what} in {runs}")
+    if resume == "never" and found is not None:
+        raise ValueError(f"there is a run with the id {run_id!r} already: {found}")
+    # A start with an id finds its run by itself.
+    return False if found is None or run_id is not None else found
+
+
+def _recorded(runs: Path, experiment: str, run_id: str | None, name: str | None) -> str | None:
+    """The newest run of an experiment that has this id, or else this name."""
+    if run_id is None and name is None:
+        return None
+    found: list[tuple[float, str]] = []
+    for path in runs.glob("*/run.json"):
+        try:
+            manifest = json.loads(path.read_text("utf-8"))
+            own = manifest.get("configuration", {}).get("run", {}).get("name")
+            of_id = run_id is not None and manifest.get("id") == run_id
+            of_name = run_id is None and own == name and manifest.get("experiment") == experiment
+            if of_id or of_name:
+                found.append((path.stat().st_mtime, str(path.parent)))
+        except (OSError, ValueError, AttributeError):
+            continue
+    return max(found)[1] if found else None
+
+
+def _folder_name(name: str) -> str:
+    """A name that can be that of a folder: without slashes, control characters and a leading dot, and not too long."""
+    plain = "".join("-" if c == "/" or not c.isprintable() else c for c in name)
+    return plain.strip().lstrip(".").encode("utf-8", "replace")[:200].decode("utf-8", "ignore") or "run"
 
 
 def _script() -> str:
@@ -691,12 +886,21 @@ def _print(line: str) -> None:
 
 
 def _members(source: Any) -> dict[str, Any]:
-    """The members of a mapping, a namespace, a dataclass, or another configuration."""
-    plain = source if isinstance(source, Mapping) else unfolded(source)
-    if isinstance(plain, Mapping):
-        return {str(name): value for name, value in plain.items()}
-    if hasattr(plain, "__dict__") and not isinstance(plain, type):
-        return {name: value for name, value in vars(plain).items() if not name.startswith("_")}
+    """The members of a mapping, a namespace, a dataclass, or another configuration, with their values as they are."""
+    if isinstance(source, Mapping):
+        members: Any = source
+    elif isinstance(source, argparse.Namespace):
+        members = vars(source)
+    elif dataclasses.is_dataclass(source) and not isinstance(source, type):
+        members = {field.name: getattr(source, field.name) for field in dataclasses.fields(source)}
+    elif hasattr(source, "model_dump"):
+        members = dict(source)
+    else:
+        members = unfolded(source)
+    if not isinstance(members, Mapping) and hasattr(members, "__dict__") and not isinstance(members, type):
+        members = {name: value for name, value in vars(members).items() if not name.startswith("_")}
+    if isinstance(members, Mapping):
+        return {str(name): value for name, value in members.items()}
     report(f"a configuration must have names and values, got {type(source).__name__}")
     return {}
 
@@ -788,3 +992,50 @@ def log_artifact(artifact: Any, *arguments: Any, **named: Any) -> Any:
 def login(*_: Any, **__: Any) -> bool:
     """True: there is no account."""
     return True
+
+
+def log_model(path: Any, name: str | None = None, *_: Any, **__: Any) -> None:
+    """See :meth:`Run.log_model`."""
+    run = _open("log_model")
+    if run is not None:
+        run.log_model(path, name)
+
+
+def setup(*_: Any, **__: Any) -> None:
+    """Nothing: there is no service to set up."""
+
+
+def require(*_: Any, **__: Any) -> None:
+    """Nothing: there is nothing to choose."""
+
+
+def show(*_: Any, **__: Any) -> None:
+    """Say on standard error how a run is shown."""
+    _print("show a run with `model-foundry show`")
+
+
+def termlog(text: str = "", *_: Any, **__: Any) -> None:
+    """Print a line on standard error."""
+    _print(text)
+
+
+termwarn = termerror = termlog
+
+
+class Error(Exception):
+    """What other trackers raise; nothing here does."""
+
+
+class util:
+    """Functions that scripts take from other trackers."""
+
+    @staticmethod
+    def generate_id(length: int = 8) -> str:
+        """An id for a run: lower-case letters and digits.
+
+        >>> import model_foundry
+        >>> len(model_foundry.util.generate_id())
+        8
+        """
+        letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+        return "".join(secrets.choice(letters) for _ in range(length))

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from model_foundry import _native
+from model_foundry._exceptions import report
 
 # Loggers of one folder and one configuration share one run, so that it has one writer and one set of locks.
 _open: weakref.WeakValueDictionary[tuple[str, str], _native.Run] = weakref.WeakValueDictionary()
-_opening = threading.Lock()
+_opening = threading.RLock()
 
 
 
@@ -82,9 +83,15 @@ def _known(folder: str, config: str) -> _native.Run | None:
     return None if run is None or run.ended or os.fspath(run.folder) != folder else run
 
 
-def rejoin(folder: str, experiment: str, config: str) -> _native.Run:
-    """The run of a copied logger: that of this process, or in another process a part of the same attempt."""
+def rejoin(folder: str, experiment: str, config: str) -> _native.Run | None:
+    """The run of a copied logger: that of this process, or in another process a part of the same attempt.
+
+    None, with a warning, where the folder is not there: on another machine, or after it was deleted.
+    """
     real = os.path.realpath(folder)
+    if not os.path.isdir(real):
+        report(f"a copied logger logs nothing here: there is no run folder {real}")
+        return None
     with _opening:
         run = _known(real, config)
         if run is None:
@@ -154,7 +161,9 @@ def run_of(experiment: str) -> _native.Run | None:
     """
     if not _opened:
         return None
-    runs = [(run, opened.experiment) for run, opened in list(_opened.items()) if not run.closed]
+    # Another thread may open or drop a run at any time.
+    with _opening:
+        runs = [(run, opened.experiment) for run, opened in _opened.items() if not run.closed]
     if not runs:
         return None
     of_experiment = [run for run, name in runs if name == experiment]
@@ -162,7 +171,11 @@ def run_of(experiment: str) -> _native.Run | None:
     return next((run for run in reversed(newest) if not run.ended), newest[-1])
 
 
-def unfolded(value: Any) -> Any:
+#: How deep a configuration is unfolded: one that contains itself has an end.
+DEEPEST = 32
+
+
+def unfolded(value: Any, _depth: int = 0) -> Any:
     """A configuration as dicts, lists and plain values.
 
     Dataclasses, ``argparse.Namespace``, pydantic models, named tuples and OmegaConf's containers become dicts
@@ -179,14 +192,21 @@ def unfolded(value: Any) -> Any:
         value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     elif isinstance(value, argparse.Namespace):
         value = vars(value)
+    elif isinstance(value, type):
+        return value
     elif hasattr(value, "model_dump"):
-        value = value.model_dump(mode="json")
+        try:
+            value = value.model_dump(mode="json")
+        except Exception:  # a member that is no JSON
+            value = dict(value)
     elif hasattr(value, "_asdict"):
         value = value._asdict()
-    if isinstance(value, Mapping):
-        return {str(name): unfolded(member) for name, member in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [unfolded(member) for member in value]
+    if isinstance(value, (Mapping, list, tuple, set, frozenset)):
+        if _depth > DEEPEST:
+            return "<nested too deep>"
+        if isinstance(value, Mapping):
+            return {str(name): unfolded(member, _depth + 1) for name, member in value.items()}
+        return [unfolded(member, _depth + 1) for member in value]
     if isinstance(value, int) and not -(2**63) <= value < 2**64:
         return str(value)
     return value
@@ -264,10 +284,14 @@ def _watch_end_of_worker() -> None:
 
 def _finish_worker() -> None:
     error = sys.exc_info()[1]
-    if error is not None:
-        for run in list(_open.values()):
-            if not run.ended:
-                end_run(run, error)
+    for run in list(_open.values()):
+        if run.ended:
+            continue
+        if error is None:
+            # That of the parent is not ended by this.
+            run.end_with_process()
+        else:
+            end_run(run, error)
 
 
 def _flush_all() -> None:
@@ -283,7 +307,7 @@ def _flush_at_end_of_worker(_: object) -> None:
 
 def _after_fork_in_child() -> None:
     global _opening
-    _opening = threading.Lock()
+    _opening = threading.RLock()
     _native.after_fork_in_child()
     # A multiprocessing worker runs no atexit functions, and drops its parent's finalizers when it starts.
     # Functions registered here run after that.

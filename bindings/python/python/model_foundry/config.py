@@ -1,6 +1,6 @@
 """Configurations as pydantic models. The rules, the defaults and the messages come from the component.
 
-This module is also ``model_foundry.config``, the parameters of the run that :func:`model_foundry.init` began:
+While a run is open that :func:`model_foundry.init` began, ``model_foundry.config`` is its parameters instead:
 ``model_foundry.config.lr``, ``model_foundry.config["lr"]``, ``model_foundry.config.update(…)``.
 """
 
@@ -17,6 +17,15 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_core.core_schema import ValidationInfo
 
 from model_foundry import _front, _native
+
+__all__ = [
+    "DataConfig",
+    "ExperimentConfig",
+    "LoggingConfig",
+    "ModelConfig",
+    "TokenizerConfig",
+    "TrainingConfig",
+]
 
 _DEFAULTS: dict[str, Any] = json.loads(_native.default_logging_config())
 
@@ -172,7 +181,7 @@ def _checked(given: dict[str, Any]) -> dict[str, Any]:
 
 
 class _ParametersModule(ModuleType):
-    """This module, with the parameters of the open run as its other attributes and as its items."""
+    """This module, which stands for the parameters of the open run where a script took it before ``init``."""
 
     def _parameters(self) -> _front.Config:
         run = _front.current()
@@ -192,6 +201,9 @@ class _ParametersModule(ModuleType):
 
     def __setitem__(self, name: str, value: Any) -> None:
         self._parameters()[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self._parameters()[name]
 
     def __contains__(self, name: object) -> bool:
         return name in self._parameters()

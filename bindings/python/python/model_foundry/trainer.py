@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from model_foundry._exceptions import report
 from model_foundry._runs import end_run, open_run, start_run
 from model_foundry.config import ExperimentConfig
 from model_foundry.logging_components import (
@@ -201,7 +202,10 @@ class Trainer:
         self.wandb.finish()
         self._run.flush()
         if self.performance.timers:
-            self.performance.export_timing_report(self.output_dir / "timing_report.json")
+            try:
+                self.performance.export_timing_report(self.output_dir / "timing_report.json")
+            except Exception as problem:  # nothing that was logged may stop a training
+                report("timing_report.json was not written", problem)
         self.metrics._close()
         self.logger._run = self.performance._own = None
         end_run(self._run, error)

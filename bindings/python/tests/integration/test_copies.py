@@ -52,12 +52,53 @@ def test_a_copy_logs_to_the_same_run(
     assert len(attempts(folder)) == 1
 
 
-def test_a_copy_of_a_closed_logger_is_closed(tmp_path: Path) -> None:
+def test_a_copy_of_a_closed_logger_reads(tmp_path: Path) -> None:
     metrics = MetricsLogger("tiny-lm", tmp_path)
+    metrics.log_step(1, 0, {"loss": 1.0})
+    errors = ErrorTracker(logging.getLogger("test.copies"), tmp_path)
     metrics.close()
+    duplicate = pickle.loads(pickle.dumps(metrics))
     with pytest.raises(ValueError, match="the metrics logger is closed"):
-        pickle.loads(pickle.dumps(metrics)).log_step(1, 0, {})
+        duplicate.log_step(1, 0, {})
+    assert duplicate.compute_statistics("loss")["count"] == 1
+    assert pickle.loads(pickle.dumps(errors)).get_error_summary() == {}
     assert len(attempts(tmp_path)) == 1
+
+
+def test_a_copy_on_another_machine_makes_no_folder(tmp_path: Path) -> None:
+    import shutil
+
+    metrics = MetricsLogger("tiny-lm", tmp_path / "run")
+    text = pickle.dumps(metrics)
+    metrics.close()
+    shutil.rmtree(tmp_path / "run")
+    with pytest.warns(UserWarning, match="there is no run folder"):
+        pickle.loads(text)
+    assert not (tmp_path / "run").exists()
+
+
+RUNS_OF_WORKERS = """
+import multiprocessing, os, sys
+import model_foundry
+
+def work(at):
+    run = model_foundry.init("tiny-lm", {"at": at}, dir=sys.argv[1], quiet=True)
+    run.log({"loss": at})
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context(sys.argv[2])
+    workers = [context.Process(target=work, args=(at,)) for at in range(2)]
+    [worker.start() for worker in workers]
+    [worker.join() for worker in workers]
+"""
+
+
+@pytest.mark.parametrize("kind", ["fork", "forkserver", "spawn"])
+def test_the_runs_of_workers_are_completed(kind: str, script: Script, tmp_path: Path) -> None:
+    script(RUNS_OF_WORKERS, kind)
+    runs = sorted((tmp_path / "run").glob("[!.]*"))
+    assert [run.name for run in runs] == ["tiny-lm", "tiny-lm-2"]
+    assert [attempts(run)[0]["status"] for run in runs] == ["completed"] * 2
 
 
 WORKERS = """

@@ -100,6 +100,18 @@ def test_keras_steps_are_those_of_the_optimizer(tmp_path: Path, records: Records
     assert evaluation["step"] == 16
 
 
+def test_a_second_fit_is_a_second_attempt(tmp_path: Path) -> None:
+    model = keras_model()
+    from model_foundry.integrations.keras import ModelFoundryCallback
+
+    x, y = data()
+    callback = ModelFoundryCallback("keras-test", tmp_path / "run")
+    for _ in range(2):
+        model.fit(x, y, batch_size=32, epochs=1, callbacks=[callback], verbose=0)
+    manifest = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert [attempt["status"] for attempt in manifest["attempts"]] == ["completed"] * 2
+
+
 def test_a_callback_of_keras_can_be_copied(tmp_path: Path, records: Records) -> None:
     import copy
     import pickle
@@ -302,6 +314,17 @@ def test_lightning_trainer_is_logged(tmp_path: Path, records: Records) -> None:
     manifest = json.loads((tmp_path / "pl-test" / "run.json").read_text())
     assert manifest["attempts"][-1]["status"] == "completed"
     assert manifest["configuration"]["model"] == {"lr": 0.1}
+
+    second = lightning.Trainer(
+        max_epochs=1,
+        logger=ModelFoundryLogger("pl-test", tmp_path),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        accelerator="cpu",
+    )
+    second.fit(Tiny(), loader)
+    folder = Path(second.checkpoint_callback.best_model_path).parent
+    assert folder == tmp_path / "pl-test-2" / "checkpoints"
 
 
 @pytest.mark.frameworks

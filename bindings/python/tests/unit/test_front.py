@@ -183,6 +183,137 @@ def test_the_folder_may_be_left_and_moved(tmp_path: Path, records: Records) -> N
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
+def test_a_forked_process_finds_the_folder_that_was_moved(tmp_path: Path, records: Records) -> None:
+    run = model_foundry.init("tiny-lm")
+    run.log({"loss": 1.0})
+    Path("runs/tiny-lm").rename("moved")
+    child = os.fork()
+    if child == 0:
+        run.log({"loss": 0.5})
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert len(records(tmp_path / "moved" / "metrics.jsonl")) == 2
+    assert not Path("runs/tiny-lm").exists()
+
+
+def test_what_is_resumed_is_never_another_run() -> None:
+    def begin(**arguments: Any) -> str:
+        with model_foundry.init("tiny-lm", **arguments) as run:
+            return run.dir
+
+    first = begin(id="mine")
+    assert begin(resume="allow", id=None) != first, "without an id it is a new run"
+    assert begin(resume="allow", id="mine") == first
+    assert begin(resume="must", id="mine") == first
+    with pytest.raises(ValueError, match="there is no run with the id 'other'"):
+        begin(resume="must", id="other")
+    with pytest.raises(ValueError, match="there is a run with the id 'mine' already"):
+        begin(resume="never", id="mine")
+    named = begin(name="seed-1")
+    assert begin(resume="allow", name="seed-1") == named
+    assert begin(resume="allow", name="seed-2") != named
+
+
+def test_a_resumed_run_has_its_parameters_and_results() -> None:
+    with model_foundry.init("tiny-lm", {"lr": 3e-4}) as run:
+        run.summary["best"] = 0.5
+    with model_foundry.init("tiny-lm", {"epochs": 2}, resume=True) as run:
+        assert run.config == {"lr": 3e-4, "epochs": 2}
+        assert run.summary.get("best") == 0.5
+    assert manifest("runs/tiny-lm")["parameters"] == {"lr": 3e-4, "epochs": 2}
+
+
+def test_a_run_beside_the_open_one_leaves_it_alone(records: Records) -> None:
+    outer = model_foundry.init("outer")
+    inner = model_foundry.init("inner", reinit="create_new")
+    inner.log({"loss": 1.0})
+    inner.finish()
+    assert model_foundry.run is outer
+    model_foundry.log({"loss": 0.5})
+    assert len(records(Path("runs/outer/metrics.jsonl"))) == 1
+
+
+def test_the_parameters_may_be_anything() -> None:
+    class Parameters:
+        def __init__(self) -> None:
+            self.lr = 3e-4
+            self.act = len
+
+    cyclic: dict[str, Any] = {"lr": 3e-4}
+    cyclic["self"] = cyclic
+    for given in (Parameters(), argparse.Namespace(lr=3e-4, kind=Parameters), cyclic):
+        with model_foundry.init("tiny-lm", given) as run:
+            assert run.config.lr == 3e-4
+            folder = run.dir
+        assert manifest(folder)["parameters"]["lr"] == 3e-4
+    with model_foundry.init("tiny-lm", argparse.Namespace(betas=(0.9, 0.99), out=Path("x"))) as run:
+        assert (run.config.betas, run.config.out) == ((0.9, 0.99), Path("x"))
+        del run.config.out
+
+
+def test_a_summary_keeps_no_tensors() -> None:
+    import numpy
+
+    with model_foundry.init("tiny-lm") as run:
+        run.log({"loss": numpy.float32(0.5), "weights": numpy.zeros(10), "note": "x"})
+        assert run.summary.as_dict() == {"loss": 0.5, "note": "x"}
+        assert type(run.summary["loss"]) is float
+
+
+def test_threads_count_their_steps_together(records: Records) -> None:
+    import threading
+
+    with model_foundry.init("tiny-lm") as run:
+        threads = [
+            threading.Thread(target=lambda: [run.log(it) for it in [{"loss": 1.0}] * 200])  # type: ignore[func-returns-value]
+            for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    steps = [entry["step"] for entry in records(Path("runs/tiny-lm/metrics.jsonl"))]
+    assert sorted(steps) == list(range(800))
+
+
+def test_tables_and_histograms_never_raise(records: Records) -> None:
+    import numpy
+
+    histogram = model_foundry.Histogram(numpy.arange(128.0), num_bins=2)
+    assert (histogram.counts, histogram.bins) == ([64, 64], [0.0, 63.5, 127.0])
+    assert model_foundry.Histogram([1, 1, 3], num_bins=2).counts == [2, 1]
+    assert model_foundry.Table(columns=numpy.array(["a"]), data=[1, 2]).data == [[1], [2]]
+    assert model_foundry.Table(data={"a": [1], "b": [2]}).columns == ["a", "b"]
+    with pytest.warns(UserWarning, match="a histogram was not recorded"):
+        assert model_foundry.Histogram(["a"]).counts == []
+
+
+def test_a_run_ends_whatever_was_timed() -> None:
+    run = model_foundry.init("tiny-lm")
+    run.performance.timers["forward"] = [float("nan")]
+    with pytest.warns(UserWarning, match="timing_report.json was not written"):
+        run.finish()
+    assert manifest("runs/tiny-lm")["attempts"][0]["status"] == "completed"
+
+
+@pytest.mark.parametrize("name", ["a/b", ".hidden", "two\nlines", "x" * 300, "\ud800"])
+def test_any_name_makes_a_folder(name: str) -> None:
+    with model_foundry.init(name) as run:
+        assert run.folder is not None and run.folder.is_dir()
+
+
+def test_the_configuration_of_a_finished_run_stays_its_own() -> None:
+    import copy
+
+    model_foundry.init("tiny-lm", {"lr": 1, "json": 2})
+    first: Any = model_foundry.config
+    assert (first.json, copy.deepcopy(first).lr) == (2, 1)
+    model_foundry.finish()
+    model_foundry.init("tiny-lm", {"lr": 5})
+    second: Any = model_foundry.config
+    assert (first.lr, second.lr) == (1, 5)
+
+
 @pytest.mark.parametrize("tracker", ["wandb", "trackio"])
 def test_a_script_of_another_tracker_runs_with_another_import(
     tracker: str, tmp_path: Path, records: Records

@@ -6,19 +6,26 @@
 
 use std::mem;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use cap_std::fs::Dir;
 use model_foundry_types::LoggingConfig;
 
 use super::{Run, RunBuilder};
 use crate::Result;
 use crate::engine::runtime::Runtime;
+use crate::folder::current_path;
 use crate::process::origin::Commit;
+use crate::recording::error_policy::Console;
 
 /// What a forked process needs to open a run that its parent has open. Taken before the fork, as the
 /// parent's locks may be held afterwards.
 #[derive(Clone, Debug)]
 pub struct ForkState {
     pub(super) folder: PathBuf,
+    /// The folder itself, which may be moved.
+    dir: Option<Arc<Dir>>,
+    console: Console,
     pub(super) experiment: String,
     pub(super) config: LoggingConfig,
     pub(super) rank: Option<u32>,
@@ -35,6 +42,9 @@ impl Run {
         let manifest = self.core.manifest.lock();
         ForkState {
             folder: self.core.folder.clone(),
+            // Without it the folder is looked for at its path.
+            dir: self.core.dir.try_clone().ok().map(Arc::new),
+            console: self.core.policy.console().clone(),
             experiment: manifest.experiment.clone(),
             config: self.core.config.clone(),
             rank: self.core.rank,
@@ -62,9 +72,11 @@ impl ForkState {
     ///
     /// As [`RunBuilder::open`].
     pub fn open(&self, runtime: &Runtime) -> Result<Run> {
+        let moved = self.dir.as_deref().and_then(current_path);
         let mut builder = RunBuilder::new(&self.experiment)
-            .folder(&self.folder)
+            .folder(moved.as_ref().unwrap_or(&self.folder))
             .config(self.config.clone())
+            .console(self.console.clone())
             .shards(self.shards)
             .runtime(runtime.clone());
         builder.rank = self.rank;

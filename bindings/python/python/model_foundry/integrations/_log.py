@@ -38,7 +38,11 @@ class CallbackLog:
         run = None if self.metrics is None else self.metrics._run
         if self._given is None and (self.metrics is None or run is None or run.ended or new):
             self.end()
-            folder = self._output_dir if self.metrics is None else self.metrics.output_dir
+            folder = self._output_dir
+            if self.metrics is not None:
+                folder = self.metrics.output_dir
+                # What holds the run would keep the attempt that has ended alive.
+                self.metrics._close()
             if folder is not None and not new:
                 self.metrics = MetricsLogger(
                     self._experiment_name, folder, durability=self._durability

@@ -43,7 +43,13 @@ class ModelFoundryTracker(GeneralTracker):  # type: ignore[misc]
         if self._run is None:
             experiment_name, folder, resume, durability = self._arguments
             self._run = init(
-                experiment_name, dir=folder, resume=resume, durability=durability, quiet=True
+                experiment_name,
+                dir=folder,
+                resume=resume,
+                durability=durability,
+                # The program may have a run of its own.
+                reinit="create_new",
+                quiet=True,
             )
 
     @property
@@ -71,3 +77,4 @@ class ModelFoundryTracker(GeneralTracker):  # type: ignore[misc]
         """End the run."""
         if self._run is not None:
             self._run.finish()
+            self._run = None

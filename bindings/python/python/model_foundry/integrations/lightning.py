@@ -54,14 +54,14 @@ class ModelFoundryLogger(Logger):  # type: ignore[misc]
 
     @property
     def name(self) -> str:
-        """The experiment's name."""
-        return self._name
+        """The name of the run's folder, in which Lightning puts checkpoints."""
+        self._open()
+        return self._name if self._folder is None else self._folder.name
 
     @property
     def version(self) -> int | str | None:
-        """The number of the attempt, 1 or more; None before the first record."""
-        run = None if self._metrics is None else self._metrics._run
-        return None if run is None else run.attempt
+        """Nothing: each run has a folder of its own, and its attempts share it."""
+        return ""
 
     @property
     def save_dir(self) -> str | None:
@@ -77,6 +77,15 @@ class ModelFoundryLogger(Logger):  # type: ignore[misc]
     @rank_zero_experiment  # type: ignore[untyped-decorator, unused-ignore]
     def experiment(self) -> MetricsLogger:
         """The metrics logger."""
+        return self._opened()
+
+    @rank_zero_only  # type: ignore[untyped-decorator, unused-ignore]
+    def _open(self) -> None:
+        """Open the run folder, on rank 0."""
+        if self._folder is None:
+            self._opened()
+
+    def _opened(self) -> MetricsLogger:
         if self._metrics is None:
             settings = {"durability": self._durability, "log_to_wandb": False}
             sections = {"model": self._parameters} if self._parameters else None

@@ -50,14 +50,16 @@ class ErrorTracker:
         config: dict[str, Any] = {"durability": "immediate", "log_to_wandb": False}
         if max_errors != 1000:
             config["max_errors_to_track"] = max_errors
-        self._run = open_run(output_dir, None if name is None else str(name), config)
-        self._folder = self._run.folder
+        # None in a copy that was made after the run's end.
+        self._run: _native.Run | None = open_run(output_dir, None if name is None else str(name), config)
+        self._folder = Path(os.path.realpath(output_dir))
 
     @property
     def output_dir(self) -> Path:
         """The run folder: where it is now, if it was moved or renamed."""
         try:
-            self._folder = self._run.folder
+            if self._run is not None:
+                self._folder = self._run.folder
         except ValueError:  # the run has ended
             pass
         return self._folder
@@ -101,6 +103,8 @@ class ErrorTracker:
             else:
                 kind, message, text = "Error", exception, ""
             context = {} if context is None else context
+            if self._run is None:
+                return report("an error was not logged: the run has ended")
             _native.log_error(self._run, kind, message, text, context)
             fields = context if isinstance(context, Mapping) else {"context": context}
             named = {str(name): value for name, value in fields.items()}
@@ -123,7 +127,7 @@ class ErrorTracker:
         >>> ErrorTracker(logging.getLogger("train.quiet"), tempfile.mkdtemp()).get_error_summary()
         {}
         """
-        return dict(_native.error_summary(self._run))
+        return {} if self._run is None else dict(_native.error_summary(self._run))
 
     def get_recent_errors(self, n: int = 10) -> list[dict[str, Any]]:
         """The ``n`` newest errors in memory, newest first; none if ``n`` is 0 or less.
@@ -139,6 +143,8 @@ class ErrorTracker:
         >>> [error["error_message"] for error in tracker.get_recent_errors(2)]
         ['bad batch 2', 'bad batch 1']
         """
+        if self._run is None:
+            return []
         recent = _native.recent_errors(self._run, max(0, n))
         for entry in recent:
             entry["context"] = json.loads(entry["context"])
@@ -154,4 +160,5 @@ class ErrorTracker:
         >>> tracker.get_error_summary(), len(tracker.get_recent_errors())
         ({}, 1)
         """
-        _native.reset_error_counts(self._run)
+        if self._run is not None:
+            _native.reset_error_counts(self._run)

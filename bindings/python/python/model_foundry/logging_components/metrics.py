@@ -77,7 +77,9 @@ class MetricsLogger(_native.Metrics):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy joins the run. That of a closed logger is closed.
-        return _copied, (self.experiment_name, self._run)
+        run = self._run
+        folder = self._folder if run is None or run.ended else None
+        return _copied, (self.experiment_name, run, None if folder is None else str(folder))
 
     def __repr__(self) -> str:
         folder = "closed" if self._folder is None else str(self._folder)
@@ -214,12 +216,14 @@ class MetricsLogger(_native.Metrics):
         return entries
 
 
-def _copied(name: str, run: _native.Run | None) -> MetricsLogger:
-    """A copy of a metrics logger, maybe in another process."""
+def _copied(name: str, run: _native.Run | None, folder: str | None) -> MetricsLogger:
+    """A copy of a metrics logger, maybe in another process. Without a run it only reads the folder."""
     if run is not None:
         return MetricsLogger._of_run(name, run)
     logger = MetricsLogger.__new__(MetricsLogger)
     logger.experiment_name = name
+    if folder is not None:
+        logger._read_only(folder)
     return logger
 
 

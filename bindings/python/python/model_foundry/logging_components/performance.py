@@ -111,6 +111,11 @@ class PerformanceLogger:
         True
         """
         run = self._run
+        if step is not None and (not isinstance(step, int) or step < 0):
+            try:
+                step = max(0, int(step))
+            except (TypeError, ValueError, OverflowError):
+                step = None
         sample = None if run is None else _native.log_memory(run, step)
         figures, messages = _native.memory() if sample is None else sample
         torch_messages = _add_torch(figures)

@@ -153,12 +153,12 @@ class StructuredLogger:
     ) -> None:
         number = level if isinstance(level, int) else _level_number(level)
         enabled = self.logger.isEnabledFor(number)
-        run = self._run or run_of(str(self.context.get("experiment")))
-        if run is not None and not run.wants(number):
-            run = None
-        if not enabled and run is None:
-            return
         try:
+            run = self._run or run_of(str(self.context.get("experiment")))
+            if run is not None and not run.wants(number):
+                run = None
+            if not enabled and run is None:
+                return
             if message is _BY_NAME:
                 message = context.pop("message", "")
             text = _formatted(message, arguments)

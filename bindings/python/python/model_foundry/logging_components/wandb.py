@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from model_foundry._exceptions import report
 
 
 class WandBLogger:
@@ -178,6 +179,4 @@ class WandBLogger:
     def _warn_once(self, problem: str) -> None:
         if not self._warned:
             self._warned = True
-            warnings.warn(
-                f"cannot log to Weights & Biases: {problem}; training continues without it", stacklevel=4
-            )
+            report(f"cannot log to Weights & Biases: {problem}; training continues without it")
