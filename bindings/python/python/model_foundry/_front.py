@@ -204,22 +204,6 @@ class Summary(_Recorded):
         return {**self._logged, **self._values}
 
 
-class _Lock:
-    """A lock whose copy is another lock."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Lock, ()
-
-
 class Run:
     """A run that is being logged. :func:`init` makes it.
 
@@ -257,7 +241,7 @@ class Run:
         self._id = None if native is None else native.id
         last = None if native is None else native.last_step()
         self._next = 0 if last is None else last + 1
-        self._counting = _Lock()
+        self._counting = threading.Lock()
         #: The structured logger, which writes main.log.
         self.logger = StructuredLogger(experiment, experiment)
         if native is not None:
@@ -269,6 +253,14 @@ class Run:
         self._errors = None if native is None else ErrorTracker._of_run(self.logger, 1000, native)
         if native is not None and native.attempt > 1:
             self._take_over(native.folder)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy has a lock of its own.
+        return {name: value for name, value in self.__dict__.items() if name != "_counting"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._counting = threading.Lock()
 
     def _take_over(self, folder: Path) -> None:
         """Take the parameters and the results of earlier attempts over, except for masked secrets."""
@@ -379,13 +371,16 @@ class Run:
             report("a step was not logged", error)
 
     def _log(self, data: Any, step: Any, commit: bool | None, epoch: Any) -> None:
-        if isinstance(step, Mapping) and not isinstance(data, Mapping):
+        # A dict is the usual case, and recognized without asking abstract classes.
+        is_mapping = type(data) is dict or isinstance(data, Mapping)
+        if not is_mapping and isinstance(step, Mapping):
             # `log(10, {"loss": 2.5})`
-            data, step = step, data
-        metrics = dict(data) if isinstance(data, Mapping) else data
-        if isinstance(metrics, dict) and epoch is None and len(metrics) > 1:
-            given = metrics.get("epoch")
-            if isinstance(given, Number) and not isinstance(given, bool):
+            data, step, is_mapping = step, data, True
+        metrics = data
+        if is_mapping and epoch is None and len(data) > 1:
+            given = data.get("epoch")
+            if given is not None and isinstance(given, Number) and not isinstance(given, bool):
+                metrics = dict(data)
                 epoch = metrics.pop("epoch")
         given_step = None
         if step is not None:
@@ -401,7 +396,7 @@ class Run:
             self._next = number if commit is False else number + 1
         if self._metrics is not None:
             self._metrics.log_step(number, epoch, metrics)
-        if isinstance(data, Mapping):
+        if is_mapping:
             self.summary._note(data)
 
     def history(self) -> list[dict[str, Any]]:
