@@ -19,6 +19,29 @@ const DEEPEST: usize = 64;
 /// The most elements of a list, an array or a set that are logged.
 const MOST_ELEMENTS: usize = 10_000;
 
+/// The most bytes of one value. A record of more than 16 MiB is refused, with everything else that is in it.
+const LARGEST: usize = 2 << 20;
+
+/// A value that is not too large for a record: text is cut, and of anything else its size is said.
+fn bounded(py: Python<'_>, value: Value) -> PyResult<Value> {
+    let (Value::Text(text) | Value::Json(text)) = &value else { return Ok(value) };
+    let bytes = text.len();
+    if bytes <= LARGEST {
+        return Ok(value);
+    }
+    warn(
+        py,
+        &format!(
+            "a value of {bytes} bytes was logged, and at most {LARGEST} are recorded of one: save it in a file, and \
+             log the path"
+        ),
+    )?;
+    Ok(Value::Text(match &value {
+        Value::Text(text) => text[..text.floor_char_boundary(LARGEST)].to_owned(),
+        _ => format!("<a value of {bytes} bytes>"),
+    }))
+}
+
 /// What a value's code returned; none if it raised an `Exception`. Other exceptions pass.
 pub(crate) fn handled<T>(py: Python<'_>, returned: PyResult<T>) -> PyResult<Option<T>> {
     match returned {
@@ -39,7 +62,8 @@ pub(crate) fn fields(mapping: &Bound<'_, PyAny>) -> PyResult<Vec<Field>> {
     let read = || {
         let mut fields = Vec::new();
         each_item(mapping, &mut |name, value| {
-            fields.push(Field { name: name.to_owned(), value: value_of(value)? });
+            let value = bounded(mapping.py(), value_of(value)?)?;
+            fields.push(Field { name: name.to_owned(), value });
             Ok(())
         })?;
         Ok(fields)
@@ -66,7 +90,7 @@ pub(crate) fn metrics(mapping: &Bound<'_, PyAny>) -> PyResult<Vec<Field>> {
             if is_nested {
                 return add(fields, &name, value, depth + 1);
             }
-            fields.push(Field { name, value: value_of(value)? });
+            fields.push(Field { name, value: bounded(value.py(), value_of(value)?)? });
             Ok(())
         })
     }

@@ -236,6 +236,16 @@ def test_exceptions_are_recorded_whatever_they_do(
     assert (text["error_type"], text["error_message"]) == ("Error", "the disk is full")
 
 
+def test_a_large_value_does_not_lose_the_others(metrics: MetricsLogger, records: Records) -> None:
+    table = ["x" * 4000] * 5000
+    with pytest.warns(UserWarning, match="a value of 20015001 bytes was logged"):
+        metrics.log_step(1, 0, {"loss": 0.5, "table": table, "text": "ä" * 2_000_000})
+    (entry,) = records(metrics.metrics_file)
+    assert entry["metrics"]["loss"] == 0.5
+    assert entry["metrics"]["table"] == "<a value of 20015001 bytes>"
+    assert entry["metrics"]["text"] == "ä" * 1_048_576
+
+
 def test_arguments_in_another_order_are_found(metrics: MetricsLogger, records: Records) -> None:
     metrics.log_step(1, {"loss": 1.0})
     metrics.log_step(2, {"loss": 2.0}, 0.5)  # type: ignore[arg-type]
