@@ -10,18 +10,14 @@ const SIMILAR: f64 = 0.75;
 pub(crate) fn select(known: &[String], wanted: &[String]) -> Result<Vec<String>> {
     let mut selected: Vec<String> = Vec::new();
     for name in wanted {
-        let before = selected.len();
-        let found = known.iter().filter(|known| matches(name, known));
-        let mut is_known = false;
+        let mut found = known.iter().filter(|known| matches(name, known)).peekable();
+        if found.peek().is_none() {
+            bail!("no metric {name:?}{}", hint(known, name));
+        }
         for found in found {
-            is_known = true;
             if !selected.contains(found) {
                 selected.push(found.clone());
             }
-        }
-        if !is_known {
-            debug_assert_eq!(before, selected.len());
-            bail!("no metric {name:?}{}", hint(known, name));
         }
     }
     Ok(selected)

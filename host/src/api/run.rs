@@ -6,6 +6,7 @@ mod fork;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cap_std::fs::Dir;
 use model_foundry_types::{
     Field, GivenRecord, Level, LoggingConfig, MessageRecord, ParsedRecord, StepRecord,
     SummaryRecord,
@@ -20,6 +21,7 @@ use crate::api::structured::StructuredLogger;
 use crate::folder::manifest::{MANIFEST, Manifest, Status};
 use crate::folder::{RunFolder, current_path};
 use crate::process::secrets;
+use crate::recording::attempt::AttemptWriter;
 use crate::recording::core::{RunCore, status_after};
 use crate::recording::queue::Queue;
 use crate::services::files::{RepairedTail, StorageTally};
@@ -171,10 +173,7 @@ impl Run {
     ///
     /// [`Error::Path`] if run.json cannot be written.
     pub fn configure(&self, sections: &serde_json::Map<String, serde_json::Value>) -> Result<()> {
-        let attempt = self.core.attempt.lock();
-        attempt
-            .configure(&self.core.dir, sections)
-            .map_err(|error| Error::path(self.core.folder.join(MANIFEST), error))
+        self.change_manifest(|attempt, dir| attempt.configure(dir, sections))
     }
 
     /// Add parameters of the experiment to those that run.json records, or change them: a learning rate, a batch size.
@@ -188,10 +187,7 @@ impl Run {
         parameters: &serde_json::Map<String, serde_json::Value>,
     ) -> Result<()> {
         let parameters = secrets::masked_members(parameters);
-        let attempt = self.core.attempt.lock();
-        attempt
-            .add_parameters(&self.core.dir, &parameters)
-            .map_err(|error| Error::path(self.core.folder.join(MANIFEST), error))
+        self.change_manifest(|attempt, dir| attempt.add_parameters(dir, &parameters))
     }
 
     /// Record results of this attempt in run.json, or change them: the best accuracy, a final score.
@@ -200,9 +196,14 @@ impl Run {
     ///
     /// [`Error::Path`] if run.json cannot be written.
     pub fn add_results(&self, results: &serde_json::Map<String, serde_json::Value>) -> Result<()> {
-        let attempt = self.core.attempt.lock();
-        attempt
-            .add_results(&self.core.dir, results)
+        self.change_manifest(|attempt, dir| attempt.add_results(dir, results))
+    }
+
+    fn change_manifest(
+        &self,
+        change: impl FnOnce(&AttemptWriter, &Dir) -> std::io::Result<()>,
+    ) -> Result<()> {
+        change(&self.core.attempt.lock(), &self.core.dir)
             .map_err(|error| Error::path(self.core.folder.join(MANIFEST), error))
     }
 

@@ -338,14 +338,20 @@ pub(crate) fn rebuild(dir: &Dir, experiment: &str) -> io::Result<(Manifest, Stri
 fn latest_line(dir: &Dir) -> Option<Map<String, Value>> {
     /// How much of the end of the file is read. A longer line is not found.
     const TAIL: u64 = 1 << 20;
+    let tail = tail(dir, "metrics.jsonl", TAIL)?;
+    tail.split(|byte| *byte == b'\n').rev().find_map(|line| serde_json::from_slice(line).ok())
+}
+
+/// The end of a file, at most so many bytes; none if it cannot be read, or is no plain file.
+pub(crate) fn tail(dir: &Dir, name: &str, most: u64) -> Option<Vec<u8>> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(NONBLOCK);
-    let mut file = dir.open_with("metrics.jsonl", &options).ok()?;
+    let mut file = dir.open_with(name, &options).ok()?;
     let size = file.metadata().ok().filter(cap_std::fs::Metadata::is_file)?.len();
-    file.seek(io::SeekFrom::Start(size.saturating_sub(TAIL))).ok()?;
+    file.seek(io::SeekFrom::Start(size.saturating_sub(most))).ok()?;
     let mut tail = Vec::new();
-    file.take(TAIL).read_to_end(&mut tail).ok()?;
-    tail.split(|byte| *byte == b'\n').rev().find_map(|line| serde_json::from_slice(line).ok())
+    file.take(most).read_to_end(&mut tail).ok()?;
+    Some(tail)
 }
 
 /// The version of a folder's format, where it is newer than [`FORMAT_VERSION`].

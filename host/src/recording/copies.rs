@@ -3,14 +3,14 @@
 //! A copy holds back the latest step, to which later calls may add metrics, and its latest values. They are written
 //! with the next row. If a step takes an hour, or a trainer waits, there is none for a long time.
 
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io;
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
 use cap_std::fs::Dir;
 
-use crate::folder::manifest::Attempt;
+use crate::folder::manifest::{Attempt, tail};
 use crate::process::mutex::Mutex;
 use crate::recording::guest_loggers::GuestLoggers;
 
@@ -63,7 +63,7 @@ pub(crate) fn unsent(dir: &Dir, attempt: &Attempt, file: &str) -> String {
     if attempt.end.is_some() || attempt.wandb_id.is_none() {
         return String::new();
     }
-    let Ok(tail) = tail(dir, file, TAIL) else { return String::new() };
+    let Some(tail) = tail(dir, file, TAIL) else { return String::new() };
     let tail = String::from_utf8_lossy(&tail);
     let lines =
         tail.lines().filter_map(|text| Some((text, serde_json::from_str::<Line>(text).ok()?)));
@@ -76,16 +76,6 @@ pub(crate) fn unsent(dir: &Dir, attempt: &Attempt, file: &str) -> String {
     let is_unsent = |line: &Line| line.step.is_none_or(|step| step == latest);
     let unsent = own[begins..].iter().filter(|(_, line)| is_unsent(line)).map(|(text, _)| *text);
     unsent.collect::<Vec<_>>().join("\n")
-}
-
-/// The end of a file, at most so many bytes.
-fn tail(dir: &Dir, file: &str, most: u64) -> io::Result<Vec<u8>> {
-    let mut file = dir.open(file)?;
-    let size = file.metadata()?.len();
-    file.seek(SeekFrom::Start(size.saturating_sub(most)))?;
-    let mut tail = Vec::new();
-    file.take(most).read_to_end(&mut tail)?;
-    Ok(tail)
 }
 
 #[cfg(test)]

@@ -5,10 +5,7 @@ The names and the arguments are those that trainers know from other trackers, so
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
 import enum
-import json
 import math
 import os
 import secrets
@@ -23,7 +20,7 @@ from typing import Any
 
 from model_foundry import _native
 from model_foundry._exceptions import as_text, report
-from model_foundry._runs import end_run, ending_of, start_run, unfolded
+from model_foundry._runs import ending_of, manifest_in, members_of, start_run, unfolded
 from model_foundry.logging_components import (
     ErrorTracker,
     MetricsLogger,
@@ -87,10 +84,10 @@ class _Recorded(MutableMapping[str, Any]):
         del self._values[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
+        return iter(self.as_dict())
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self.as_dict())
 
     def __getattr__(self, name: str) -> Any:
         # Of a copy that is being made, `_values` is not there yet.
@@ -109,14 +106,11 @@ class _Recorded(MutableMapping[str, Any]):
     def __setattr__(self, name: str, value: Any) -> None:
         self[name] = value
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-
     def __delattr__(self, name: str) -> None:
         del self[name]
 
     def __repr__(self) -> str:
-        return repr(self._values)
+        return repr(self.as_dict())
 
     def update(self, *given: Any, **named: Any) -> None:
         """Add values or change them: those of a mapping, an ``argparse.Namespace``, a dataclass, or by name.
@@ -190,15 +184,6 @@ class Summary(_Recorded):
     def __getitem__(self, name: str) -> Any:
         return self._values[name] if name in self._values else self._logged[name]
 
-    def __iter__(self) -> Iterator[str]:
-        return iter({**self._logged, **self._values})
-
-    def __len__(self) -> int:
-        return len({**self._logged, **self._values})
-
-    def __repr__(self) -> str:
-        return repr({**self._logged, **self._values})
-
     def as_dict(self) -> dict[str, Any]:
         """The values as a plain dict."""
         return {**self._logged, **self._values}
@@ -264,11 +249,7 @@ class Run:
 
     def _take_over(self, folder: Path) -> None:
         """Take the parameters and the results of earlier attempts over, except for masked secrets."""
-        try:
-            attempts = json.loads((folder / "run.json").read_text("utf-8"))["attempts"]
-        except (OSError, ValueError, KeyError):
-            return
-        for attempt in attempts:
+        for attempt in manifest_in(folder).get("attempts", []):
             given = attempt.get("parameters", {}).items()
             self.config._values.update({name: value for name, value in given if value != "***"})
             self.summary._values.update(attempt.get("results", {}))
@@ -849,14 +830,14 @@ def _recorded(runs: Path, experiment: str, run_id: str | None, name: str | None)
         return None
     found: list[tuple[float, str]] = []
     for path in runs.glob("*/run.json"):
+        manifest = manifest_in(path.parent)
         try:
-            manifest = json.loads(path.read_text("utf-8"))
             own = manifest.get("configuration", {}).get("run", {}).get("name")
             of_id = run_id is not None and manifest.get("id") == run_id
             of_name = run_id is None and own == name and manifest.get("experiment") == experiment
             if of_id or of_name:
                 found.append((path.stat().st_mtime, str(path.parent)))
-        except (OSError, ValueError, AttributeError):
+        except (OSError, AttributeError):
             continue
     return max(found)[1] if found else None
 
@@ -882,16 +863,9 @@ def _print(line: str) -> None:
 
 def _members(source: Any) -> dict[str, Any]:
     """The members of a mapping, a namespace, a dataclass, or another configuration, with their values as they are."""
-    if isinstance(source, Mapping):
-        members: Any = source
-    elif isinstance(source, argparse.Namespace):
-        members = vars(source)
-    elif dataclasses.is_dataclass(source) and not isinstance(source, type):
-        members = {field.name: getattr(source, field.name) for field in dataclasses.fields(source)}
-    elif hasattr(source, "model_dump"):
-        members = dict(source)
-    else:
-        members = unfolded(source)
+    members: Any = source if isinstance(source, Mapping) else members_of(source)
+    if members is None:
+        members = dict(source) if hasattr(source, "model_dump") else unfolded(source)
     if not isinstance(members, Mapping) and hasattr(members, "__dict__") and not isinstance(members, type):
         members = {name: value for name, value in vars(members).items() if not name.startswith("_")}
     if isinstance(members, Mapping):

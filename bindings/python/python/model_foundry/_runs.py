@@ -25,7 +25,6 @@ _open: weakref.WeakValueDictionary[tuple[str, str], _native.Run] = weakref.WeakV
 _opening = threading.RLock()
 
 
-
 class _Opened(NamedTuple):
     """With what a run was opened."""
 
@@ -70,10 +69,15 @@ def open_run(
                 )
             name = recorded or experiment or os.path.basename(real) or "experiment"
             run = _native.Run(name, real, config, versions=_versions(), console=console)
-            _open[(real, config)] = run
-            _opened[run] = _Opened(name, config)
-            _watch_end_of_worker()
+            _register(run, real, name, config)
         return run
+
+
+def _register(run: _native.Run, folder: str, experiment: str, config: str) -> None:
+    """Note a run that was opened. The caller holds the lock."""
+    _open[(folder, config)] = run
+    _opened[run] = _Opened(experiment, config)
+    _watch_end_of_worker()
 
 
 def _known(folder: str, config: str) -> _native.Run | None:
@@ -96,9 +100,7 @@ def rejoin(folder: str, experiment: str, config: str) -> _native.Run | None:
         run = _known(real, config)
         if run is None:
             run = _native.Run(experiment, real, config, versions=_versions(), console=False)
-            _open[(real, config)] = run
-            _opened[run] = _Opened(experiment, config)
-            _watch_end_of_worker()
+            _register(run, real, experiment, config)
         return run
 
 
@@ -148,9 +150,7 @@ def start_run(
         id=run_id,
     )
     with _opening:
-        _open[(os.path.realpath(run.folder), config)] = run
-        _opened[run] = _Opened(experiment, config)
-    _watch_end_of_worker()
+        _register(run, os.path.realpath(run.folder), experiment, config)
     return run
 
 
@@ -171,6 +171,13 @@ def run_of(experiment: str) -> _native.Run | None:
     return next((run for run in reversed(newest) if not run.ended), newest[-1])
 
 
+def members_of(value: Any) -> Mapping[str, Any] | None:
+    """The members of a dataclass or an ``argparse.Namespace``, as they are; None for anything else."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return vars(value) if isinstance(value, argparse.Namespace) else None
+
+
 #: How deep a configuration is unfolded: one that contains itself has an end.
 DEEPEST = 32
 
@@ -188,10 +195,8 @@ def unfolded(value: Any, _depth: int = 0) -> Any:
             value = OmegaConf.to_container(value, resolve=True)
         except Exception:  # an interpolation that cannot be resolved stays as it is written
             value = OmegaConf.to_container(value, resolve=False)
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    elif isinstance(value, argparse.Namespace):
-        value = vars(value)
+    elif (members := members_of(value)) is not None:
+        value = members
     elif isinstance(value, type):
         return value
     elif hasattr(value, "model_dump"):
@@ -243,13 +248,33 @@ def end_run(run: _native.Run, error: BaseException | None) -> None:
         run.finish(*ending_of(error))
 
 
+def manifest_in(folder: Path) -> dict[str, Any]:
+    """The folder's run.json; empty if it cannot be read."""
+    try:
+        manifest = json.loads((folder / "run.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return manifest if isinstance(manifest, dict) else {}
+
+
 def _experiment_in(folder: Path) -> str | None:
     """The experiment that the folder's run.json names; None without a readable run.json."""
-    try:
-        name = json.loads((folder / "run.json").read_text("utf-8"))["experiment"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    name = manifest_in(folder).get("experiment")
     return name if isinstance(name, str) else None
+
+
+def _end_all(error: BaseException | None) -> None:
+    """End the runs that are open as this exception ends the process, or without one as its exit code says.
+
+    In a worker that of the parent is not ended by this.
+    """
+    for run in list(_open.values()):
+        if run.ended:
+            continue
+        if error is None:
+            run.end_with_process()
+        else:
+            end_run(run, error)
 
 
 def _finish_all() -> None:
@@ -258,13 +283,7 @@ def _finish_all() -> None:
     # In an interactive session (with a prompt in ps1) an exception does not end the program.
     if hasattr(sys, "ps1"):
         error = None
-    for run in list(_open.values()):
-        if run.ended:
-            continue
-        if error is None:
-            run.end_with_process()
-        else:
-            end_run(run, error)
+    _end_all(error)
 
 
 def _watch_end_of_worker() -> None:
@@ -283,15 +302,7 @@ def _watch_end_of_worker() -> None:
 
 
 def _finish_worker() -> None:
-    error = sys.exc_info()[1]
-    for run in list(_open.values()):
-        if run.ended:
-            continue
-        if error is None:
-            # That of the parent is not ended by this.
-            run.end_with_process()
-        else:
-            end_run(run, error)
+    _end_all(sys.exc_info()[1])
 
 
 def _flush_all() -> None:
